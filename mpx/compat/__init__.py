@@ -1,0 +1,1 @@
+"""Other tools' interfaces, for code that was written for them."""

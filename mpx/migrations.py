@@ -1,0 +1,110 @@
+"""The store's tables, as an ordered list of changes. A database says how many it has had.
+
+Never edit a change that was released: add one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from mpx.errors import StoreError
+
+MIGRATIONS = (
+    """
+    CREATE TABLE experiment (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        status TEXT NOT NULL,
+        reason TEXT,
+        created_at REAL NOT NULL,
+        started_at REAL,
+        ended_at REAL,
+        duration REAL NOT NULL DEFAULT 0,  -- seconds, of the resumes before the current one
+        running_since REAL,                -- when the current one began; NULL when none runs
+        multi_phase INTEGER NOT NULL,
+        trial_concurrency INTEGER NOT NULL,
+        max_trial_num INTEGER,
+        max_phase_num INTEGER,
+        optimize_mode TEXT NOT NULL,
+        seed INTEGER,
+        best_phase INTEGER,                -- phases.id
+        error_type TEXT,
+        error_message TEXT,
+        error_traceback TEXT
+    );
+    CREATE TABLE trials (
+        sequence_id INTEGER PRIMARY KEY,
+        trial_id TEXT NOT NULL UNIQUE,
+        status TEXT NOT NULL,
+        reason TEXT,
+        created_at REAL NOT NULL,
+        started_at REAL,
+        ended_at REAL,
+        exit_status INTEGER,
+        pid INTEGER,
+        process_start TEXT,                -- with pid: the identity that no other process shares
+        session TEXT                       -- of the trial's last hello
+    );
+    CREATE INDEX trials_by_status ON trials(status);
+    CREATE TABLE phases (
+        id INTEGER PRIMARY KEY,            -- in the order of asking
+        sequence_id INTEGER NOT NULL REFERENCES trials,
+        phase_index INTEGER NOT NULL,
+        parameter_id INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        reason TEXT,
+        traceback TEXT,
+        parameters TEXT,                   -- JSON
+        value TEXT,                        -- JSON
+        score REAL,
+        request_seq INTEGER,               -- of the trial's messages, to know them when re-sent
+        final_seq INTEGER,
+        asked INTEGER,                     -- number of the tuner call that chose it, and of the one
+        told INTEGER,                      --   that took its result: the order of a replay
+        requested_at REAL NOT NULL,
+        started_at REAL,
+        ended_at REAL,
+        UNIQUE (sequence_id, phase_index)
+    );
+    CREATE TABLE intermediates (
+        phase INTEGER NOT NULL REFERENCES phases,
+        number INTEGER NOT NULL,           -- in its phase, from 0
+        value TEXT NOT NULL,               -- JSON
+        seq INTEGER,
+        reported_at REAL NOT NULL,
+        PRIMARY KEY (phase, number)
+    );
+    CREATE TABLE phase_counts (            -- so that no reader has to count
+        sequence_id INTEGER PRIMARY KEY,   -- -1: the whole experiment
+        waiting INTEGER NOT NULL,
+        running INTEGER NOT NULL,
+        succeeded INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        early_stopped INTEGER NOT NULL,
+        abandoned INTEGER NOT NULL,
+        lost INTEGER NOT NULL
+    );
+    """,
+)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database to this version of mpx; each change and its number commit together.
+
+    Raises:
+        StoreError: the database was written by a newer mpx.
+    """
+    check_version(connection)
+    (done,) = connection.execute("PRAGMA user_version").fetchone()
+    for number, script in enumerate(MIGRATIONS[done:], done + 1):
+        connection.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+
+def check_version(connection: sqlite3.Connection) -> None:
+    """Raise StoreError if the database was written by a newer mpx."""
+    (done,) = connection.execute("PRAGMA user_version").fetchone()
+    if done > len(MIGRATIONS):
+        raise StoreError(
+            f"the experiment was written by a newer mpx (store version {done}, this mpx knows"
+            f" {len(MIGRATIONS)}): upgrade mpx"
+        )

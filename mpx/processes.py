@@ -1,0 +1,137 @@
+"""Processes by identity, not by number: who lives, and what a trial or an experiment left behind.
+
+A pid is used again after its process ends, so a process is named by its pid and a start time that no
+change of the clock moves: ticks since boot with the boot's id on Linux, psutil's creation time elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+_PROC = Path("/proc")
+# Split here so that tests can force the way that needs no /proc.
+_HAS_PROC = sys.platform.startswith("linux")
+
+
+def start_of(pid: int) -> str | None:
+    """Return what tells this process from any other with the same pid; None if it is gone or a zombie."""
+    return _start_by_proc(pid) if _HAS_PROC else _start_by_psutil(pid)
+
+
+def is_alive(pid: int, start: str | None) -> bool:
+    """Say whether the process that `start_of` described lives."""
+    return start is not None and start_of(pid) == start
+
+
+def find_by_environment(name: str, value: str) -> list[int]:
+    """Return the pids of all living processes that were started with `name=value` in their environment.
+
+    It finds what left its process group or called `setsid`. Processes of other users are not seen.
+    """
+    find = _find_by_proc if _HAS_PROC else _find_by_psutil
+    return [pid for pid in find(name, value) if pid != os.getpid()]
+
+
+def group_members(group: int) -> list[int]:
+    """Return the pids of all living processes of a process group."""
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
+        return []
+    return [pid for pid in psutil.pids() if _group_of(pid) == group and start_of(pid)]
+
+
+def send_signal(pids: Iterable[int], number: signal.Signals) -> None:
+    """Signal processes; one that is gone already is no error."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
+def kill_all(name: str, value: str, patience: float = 10.0) -> list[int]:
+    """SIGKILL every process with `name=value` in its environment, those born meanwhile too.
+
+    Args:
+        name: environment variable.
+        value: its value.
+        patience: seconds to wait for the kernel to end them.
+
+    Returns:
+        The pids of those that outlived it.
+    """
+    deadline = time.monotonic() + patience
+    while found := find_by_environment(name, value):
+        if time.monotonic() > deadline:
+            return found
+        send_signal(found, signal.SIGKILL)
+        time.sleep(0.01)
+    return []
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
+
+
+def _start_by_proc(pid: int) -> str | None:
+    try:
+        stat = (_PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    # The command in parentheses may hold anything; the fields after it are plain.
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    state, ticks = fields[0], fields[19]
+    if state in (b"Z", b"X"):
+        return None
+    return f"{_boot_id()}:{ticks.decode()}"
+
+
+def _boot_id() -> str:
+    return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
+def _start_by_psutil(pid: int) -> str | None:
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return f"{process.create_time():.2f}"
+    except psutil.Error:
+        return None
+
+
+def _find_by_proc(name: str, value: str) -> list[int]:
+    wanted = f"\0{name}={value}\0".encode()
+    found = []
+    for entry in os.listdir(_PROC):  # noqa: PTH208 (a hundred Paths would be the dearest part)
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/environ", "rb") as file:
+                    environment = file.read()
+            except OSError:  # gone, or another user's
+                continue
+            if wanted in b"\0" + environment and start_of(int(entry)):
+                found.append(int(entry))
+    return found
+
+
+def _find_by_psutil(name: str, value: str) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(name) == value and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found

@@ -1,0 +1,252 @@
+"""The frozen values that travel between modules, and the names of every file of an experiment."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class ExperimentStatus(StrEnum):
+    """Where an experiment stands. INTERRUPTED is never stored: it is what a reader sees when the
+    manager died.
+    """
+
+    INITIALIZING = "INITIALIZING"
+    RUNNING = "RUNNING"
+    STOPPING = "STOPPING"
+    DONE = "DONE"
+    STOPPED = "STOPPED"
+    ERROR = "ERROR"
+    INTERRUPTED = "INTERRUPTED"
+
+
+class TrialStatus(StrEnum):
+    """Where a trial stands. USER_CANCELED: by `mpx stop`; SYS_CANCELED: by mpx itself."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    EARLY_STOPPED = "EARLY_STOPPED"
+    USER_CANCELED = "USER_CANCELED"
+    SYS_CANCELED = "SYS_CANCELED"
+
+
+class PhaseStatus(StrEnum):
+    """Where a phase stands.
+
+    WAITING: its trial does not have the parameters yet. ABANDONED: the trial asked for the next
+    without a final result. LOST: the trial ended.
+    """
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    EARLY_STOPPED = "EARLY_STOPPED"
+    ABANDONED = "ABANDONED"
+    LOST = "LOST"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRecord:
+    """The failure that ended an experiment: the user's own exception where there is one."""
+
+    type: str
+    message: str
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BestPhase:
+    """The best SUCCEEDED phase so far, by the number its final result optimises."""
+
+    trial_id: str
+    sequence_id: int
+    phase_index: int
+    parameter_id: int
+    value: Any
+    parameters: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentRecord:
+    """One experiment as its store tells it. Times are seconds since the epoch, UTC."""
+
+    id: str
+    name: str
+    status: ExperimentStatus
+    reason: str | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    duration: float
+    multi_phase: bool
+    trial_concurrency: int
+    max_trial_num: int | None
+    max_phase_num: int | None
+    optimize_mode: str
+    trials: dict[str, int]
+    phases: dict[str, int]
+    best: BestPhase | None
+    error: ErrorRecord | None
+    directory: Path
+    manager_pid: int | None = None
+    manager_alive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """One trial. `exit_status`: its command's, 128 + n if signal n ended it, None while it runs."""
+
+    trial_id: str
+    sequence_id: int
+    status: TrialStatus
+    reason: str | None
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    exit_status: int | None
+    pid: int | None
+    phases: dict[str, int]
+    last_lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRecord:
+    """One phase: a row of the export. `value` is the final result as reported."""
+
+    experiment_id: str
+    trial_id: str
+    sequence_id: int
+    phase_index: int
+    parameter_id: int
+    status: PhaseStatus
+    reason: str | None
+    parameters: Any
+    value: Any
+    intermediates: tuple[Any, ...]
+    requested_at: float
+    started_at: float | None
+    ended_at: float | None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a trial's command ended, and which of its processes could not be ended (pids)."""
+
+    code: int | None
+    survivors: tuple[int, ...] = ()
+
+    def describe(self) -> str:
+        """Say it in words: `exit status 3`, `killed by SIGSEGV`."""
+        if self.code is None:
+            return "killed, exit status unknown"
+        if self.code > 128:
+            try:
+                return f"killed by {signal.Signals(self.code - 128).name}"
+            except ValueError:
+                pass
+        return f"exit status {self.code}"
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSpec:
+    """What a training service needs to start a trial."""
+
+    trial_id: str
+    sequence_id: int
+    command: str
+    code_dir: str
+    environment: dict[str, str] = field(repr=False)
+    grace_period: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentPaths:
+    """Owns every file name inside an experiment's directory."""
+
+    root: Path
+
+    @property
+    def id(self) -> str:
+        return self.root.name
+
+    @property
+    def config(self) -> Path:
+        """The configuration as the user gave it."""
+        return self.root / "config.yml"
+
+    @property
+    def experiment(self) -> Path:
+        """The resolved configuration, host and versions, as JSON."""
+        return self.root / "experiment.json"
+
+    @property
+    def store(self) -> Path:
+        return self.root / "experiment.db"
+
+    @property
+    def manager_log(self) -> Path:
+        return self.root / "manager.log"
+
+    @property
+    def manager_pid(self) -> Path:
+        """The manager's identity as JSON; the manager holds a lock on it while it lives."""
+        return self.root / "manager.pid"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.root / "control.sock"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.root / "checkpoint"
+
+    @property
+    def sdk(self) -> Path:
+        """First on the trials' PYTHONPATH: links to the packages `mpx` and `nni`."""
+        return self.root / "sdk"
+
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials"
+
+    def trial(self, trial_id: str) -> TrialPaths:
+        return TrialPaths(self.trials / trial_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPaths:
+    """Owns every file name inside a trial's directory."""
+
+    root: Path
+
+    @property
+    def log(self) -> Path:
+        """stdout and stderr, with a mark where each phase begins."""
+        return self.root / "trial.log"
+
+    @property
+    def stdin(self) -> Path:
+        """Named pipe, manager → trial."""
+        return self.root / "stdin"
+
+    @property
+    def stdout(self) -> Path:
+        """Named pipe, trial → manager."""
+        return self.root / "stdout"
+
+    @property
+    def exit_status(self) -> Path:
+        """Written by the keeper when the command has ended."""
+        return self.root / "exit_status"
+
+    @property
+    def output(self) -> Path:
+        """The user's: models, plots, event files."""
+        return self.root / "output"

@@ -1,0 +1,64 @@
+"""What a training service is to the rest of mpx.
+
+A training service starts trials, carries bytes between each trial and the controller, keeps each
+trial's log, and ends trials. It knows no phase and reads no message. Everything happens on the
+manager's loop; no method blocks on a trial.
+
+The life of a trial, as the controller sees it:
+
+1. `start` returns the process's identity. From then on `Listener.on_output` brings what the trial
+   writes to its stdout, in order.
+2. `send` queues bytes for the trial's stdin; a trial that is gone is no error.
+3. The trial ends by itself, or after `end`. All that it started ends with it, politely first: SIGTERM, the
+   grace period, SIGKILL.
+4. `Listener.on_exit` is called once, after the last `on_output`, when every process of the trial is
+   checked to be gone (or listed as a survivor). Nothing may be asked of that trial afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from mpx.records import ExitStatus, TrialSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A trial's leading process: its pid, and a start time that tells it from any other."""
+
+    pid: int
+    start: str | None
+
+
+class Listener(Protocol):
+    """Takes in what happens to trials: the controller."""
+
+    def on_output(self, trial_id: str, data: bytes) -> None:
+        """The trial wrote this to its stdout."""
+
+    def on_exit(self, trial_id: str, status: ExitStatus) -> None:
+        """The trial and all it started are gone."""
+
+
+class TrainingService(Protocol):
+    """Starts, feeds and ends trials."""
+
+    def start(self, spec: TrialSpec) -> Identity:
+        """Start a trial. Called when the store knows of it.
+
+        Raises:
+            OSError: it cannot be started; nothing of it is left.
+        """
+
+    def send(self, trial_id: str, data: bytes) -> None:
+        """Write to the trial's stdin, as soon as it reads."""
+
+    def log(self, trial_id: str, data: bytes) -> None:
+        """Append to the trial's log."""
+
+    def end(self, trial_id: str) -> None:
+        """End the trial: SIGTERM, its grace period, SIGKILL. Asking twice is no error."""
+
+    def kill(self, trial_id: str) -> None:
+        """End the trial without grace."""

@@ -1,0 +1,311 @@
+"""Trials as processes of this machine.
+
+A trial's stdin and stdout are named pipes in its directory, so that a new manager can take up the other
+ends. Its stderr is its log. The keeper (`keeper.sh`) leads its process group and session.
+
+Opening the pipes in the order of `_open_pipes` can neither block nor fail: each end that would wait for
+its counterpart finds it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from mpx.processes import find_by_environment, group_members, send_signal, start_of
+from mpx.records import ExitStatus, TrialPaths, TrialSpec
+from mpx.training_service.base import Identity, Listener
+
+_KEEPER = str(Path(__file__).with_name("keeper.sh"))
+_READ_SIZE = 65536
+_DRAIN_READS = 16  # a megabyte, which is as much as a pipe can be made to hold
+# How often the end of what was signalled is looked for, in seconds: soon, then ever less often.
+_FIRST_LOOK, _LAST_LOOK = 0.005, 0.2
+# After SIGKILL only the kernel can keep a process, waiting for a device.
+_KILL_PATIENCE = 5.0
+_PRIVATE = 0o600
+
+
+class LocalService:
+    """Runs trials on this machine. See `base` for the contract.
+
+    Args:
+        loop: the manager's.
+        trial_paths: gives the paths of a trial's files by its id.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, trial_paths: Callable[[str], TrialPaths]
+    ) -> None:
+        self._loop = loop
+        self._trial_paths = trial_paths
+        self._trials: dict[str, _LocalTrial] = {}
+        self.listener: Listener | None = None
+
+    def start(self, spec: TrialSpec) -> Identity:
+        assert self.listener is not None
+        trial = _LocalTrial(self._loop, self.listener, spec, self._trial_paths(spec.trial_id))
+        self._trials[spec.trial_id] = trial
+        trial.on_gone = self._forget
+        try:
+            return trial.start()
+        except OSError:
+            del self._trials[spec.trial_id]
+            trial.close()
+            raise
+
+    def send(self, trial_id: str, data: bytes) -> None:
+        trial = self._trials.get(trial_id)
+        if trial is not None:
+            trial.send(data)
+
+    def log(self, trial_id: str, data: bytes) -> None:
+        trial = self._trials.get(trial_id)
+        if trial is not None:
+            trial.log(data)
+
+    def end(self, trial_id: str) -> None:
+        trial = self._trials.get(trial_id)
+        if trial is not None:
+            trial.end()
+
+    def kill(self, trial_id: str) -> None:
+        trial = self._trials.get(trial_id)
+        if trial is not None:
+            trial.kill()
+
+    def close_in_child(self) -> None:
+        """Close the trials' pipes in a process that the tuner forked."""
+        for trial in self._trials.values():
+            trial.close_fds()
+
+    def _forget(self, trial_id: str) -> None:
+        del self._trials[trial_id]
+
+
+class _LocalTrial:
+    """One trial: its process, the manager's ends of its pipes, and its end."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: Listener,
+        spec: TrialSpec,
+        paths: TrialPaths,
+    ) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._spec = spec
+        self._paths = paths
+        self._stdin = self._stdout = self._log = -1
+        self._unsent = bytearray()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watch: _ExitWatch | None = None
+        self._exit_code: int | None = None
+        self._kill_at: float | None = None
+        self._killed_at: float | None = None
+        self._look_after = _FIRST_LOOK
+        self._look: asyncio.TimerHandle | None = None
+        self.on_gone: Callable[[str], None] = lambda trial_id: None
+
+    def start(self) -> Identity:
+        self._paths.output.mkdir(parents=True)
+        self._log = os.open(
+            self._paths.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _PRIVATE
+        )
+        child_stdin, child_stdout = self._open_pipes()
+        try:
+            self._process = subprocess.Popen(
+                ["sh", _KEEPER, self._spec.command, str(self._paths.root)],
+                stdin=child_stdin,
+                stdout=child_stdout,
+                stderr=self._log,
+                cwd=self._spec.code_dir,
+                env=self._spec.environment,
+                start_new_session=True,
+            )
+        finally:
+            os.close(child_stdin)
+            os.close(child_stdout)
+        self._loop.add_reader(self._stdout, self._on_readable)
+        self._watch = _ExitWatch(self._loop, self._process, self._on_keeper_exit)
+        return Identity(self._process.pid, start_of(self._process.pid))
+
+    def _open_pipes(self) -> tuple[int, int]:
+        stdin, stdout = self._paths.stdin, self._paths.stdout
+        os.mkfifo(stdin, _PRIVATE)
+        os.mkfifo(stdout, _PRIVATE)
+        child_stdin = os.open(stdin, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._stdin = os.open(stdin, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._stdout = os.open(stdout, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        child_stdout = os.open(stdout, os.O_WRONLY | os.O_CLOEXEC)
+        os.set_blocking(child_stdin, True)
+        return child_stdin, child_stdout
+
+    def _on_readable(self) -> None:
+        try:
+            data = os.read(self._stdout, _READ_SIZE)
+        except BlockingIOError:
+            return
+        if data:
+            self._listener.on_output(self._spec.trial_id, data)
+        else:
+            self._loop.remove_reader(self._stdout)
+
+    def send(self, data: bytes) -> None:
+        if not self._unsent:
+            try:
+                written = os.write(self._stdin, data)
+            except BlockingIOError:
+                written = 0
+            except BrokenPipeError:  # the trial is ending; its exit tells the rest
+                return
+            if written == len(data):
+                return
+            data = data[written:]
+            self._loop.add_writer(self._stdin, self._on_writable)
+        self._unsent += data
+
+    def _on_writable(self) -> None:
+        try:
+            written = os.write(self._stdin, self._unsent[:_READ_SIZE])
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            written = len(self._unsent)
+        del self._unsent[:written]
+        if not self._unsent:
+            self._loop.remove_writer(self._stdin)
+
+    def log(self, data: bytes) -> None:
+        try:
+            os.write(self._log, data)
+        except OSError:
+            pass  # a full disk may cost text, not the trial
+
+    def end(self) -> None:
+        if self._kill_at is None:
+            self._kill_at = self._loop.time() + self._spec.grace_period
+            self._signal(self._members(), signal.SIGTERM)
+            self._look_again()
+
+    def kill(self) -> None:
+        self._kill_at = self._loop.time()
+        self._pursue()
+
+    def _on_keeper_exit(self, code: int) -> None:
+        self._exit_code = code if code >= 0 else 128 - code
+        self._drain()
+        self._pursue()
+
+    def _drain(self) -> None:
+        """Read what the trial wrote before it ended, and not what its leftovers may go on writing."""
+        self._loop.remove_reader(self._stdout)
+        for _ in range(_DRAIN_READS):
+            try:
+                data = os.read(self._stdout, _READ_SIZE)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            self._listener.on_output(self._spec.trial_id, data)
+
+    def _pursue(self) -> None:
+        """See whether all is gone; if not, look again, and kill when the grace period is over."""
+        members = self._members()
+        now = self._loop.time()
+        if self._exit_code is not None and not members:
+            self._gone(ExitStatus(self._exit_code))
+        elif self._killed_at is not None and now > self._killed_at + _KILL_PATIENCE:
+            self._gone(ExitStatus(self._exit_code, tuple(members)))
+        elif self._kill_at is None:
+            self.end()  # the command has ended and left processes behind
+        else:
+            if now >= self._kill_at:
+                self._killed_at = self._killed_at or now
+                self._signal(members, signal.SIGKILL)
+            self._look_again()
+
+    def _look_again(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+        self._look = self._loop.call_later(self._look_after, self._pursue)
+        self._look_after = min(2 * self._look_after, _LAST_LOOK)
+
+    def _members(self) -> list[int]:
+        """Return the processes of the trial that still live."""
+        assert self._process is not None
+        found = set(group_members(self._process.pid))
+        found.update(find_by_environment("MPX_TRIAL_ID", self._spec.trial_id))
+        return sorted(found)
+
+    def _signal(self, members: list[int], number: signal.Signals) -> None:
+        send_signal(members, number)
+        send_signal(members, signal.SIGCONT)  # a stopped process acts on no other signal
+
+    def _gone(self, status: ExitStatus) -> None:
+        if self._look is not None:
+            self._look.cancel()
+        self._listener.on_exit(self._spec.trial_id, status)
+        self.close()
+        for leftover in (self._paths.stdin, self._paths.stdout, self._paths.root / "owner"):
+            leftover.unlink(missing_ok=True)
+        self.on_gone(self._spec.trial_id)
+
+    def close(self) -> None:
+        """Close the manager's ends."""
+        if self._watch is not None:
+            self._watch.close()
+        for fd in (self._stdin, self._stdout):
+            if fd >= 0:
+                self._loop.remove_reader(fd)
+                self._loop.remove_writer(fd)
+        self.close_fds()
+
+    def close_fds(self) -> None:
+        """Close the manager's ends, and leave the loop alone: in a fork it is the parent's too."""
+        for fd in (self._stdin, self._stdout, self._log):
+            if fd >= 0:
+                os.close(fd)
+        self._stdin = self._stdout = self._log = -1
+
+
+class _ExitWatch:
+    """Tells the loop when a child has ended: by a pidfd where there is one, else by a thread."""
+
+    has_pidfd = hasattr(os, "pidfd_open")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        process: subprocess.Popen[bytes],
+        on_exit: Callable[[int], None],
+    ) -> None:
+        self._loop = loop
+        self._process = process
+        self._on_exit = on_exit
+        self._fd = -1
+        if self.has_pidfd:
+            self._fd = os.pidfd_open(process.pid)
+            loop.add_reader(self._fd, self._ended)
+        else:
+            threading.Thread(target=self._wait, name="exit watch", daemon=True).start()
+
+    def _wait(self) -> None:
+        self._process.wait()
+        self._loop.call_soon_threadsafe(self._ended)
+
+    def _ended(self) -> None:
+        self.close()
+        self._on_exit(self._process.wait())
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1

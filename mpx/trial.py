@@ -1,0 +1,430 @@
+"""The SDK: what a trial calls. Import it as `mpx`.
+
+Under a manager, the first process of a trial to ask *owns* the trial, by a lock that its death
+frees, so a script may start several one after another. In any other process of the trial (forks,
+data-loader workers, ranks of one training) reports are dropped with one line in the log, and asking
+raises. With no manager the same code runs alone: parameters come from MPX_PARAMETERS (JSON) or
+are `{}`, results are printed, and after ten asks there are no more.
+
+The first ask moves the protocol away from fds 0 and 1 to private ones, if these are the trial's pipes
+(else the pipes are opened by name), and points fd 0 at /dev/null and fd 1 at the trial's log. From
+then on nothing that the process or its children print or read can touch the protocol.
+
+Standard library alone, Python ≥ 3.7.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Iterator
+
+from mpx.errors import LocalProtocolError, ProtocolError, UsageError
+from mpx.protocol import ASKED, DEFAULT_MAX_LINE, OPEN, TrialConnection
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_SDK = "mpx-python"
+_STANDALONE_ASKS = 10
+
+
+class Phase:
+    """One parameters → result round, as `phases` yields it.
+
+    Use it as a context manager: an exception in the body marks the phase FAILED, with its traceback.
+
+    Attributes:
+        parameters: what the tuner chose, as JSON gave it.
+        index: number of the phase in this trial, from 0.
+        parameter_id: number of the phase in the whole experiment.
+    """
+
+    def __init__(self, parameters: Any, index: int, parameter_id: int, go_on: bool = False) -> None:
+        self.parameters = parameters
+        self.index = index
+        self.parameter_id = parameter_id
+        self._go_on = go_on
+
+    def report_intermediate(self, value: Any) -> None:
+        """Report a result on the way, such as the accuracy after an epoch.
+
+        Args:
+            value: a number, or a dict whose `default` is one, or anything else JSON can say.
+
+        Raises:
+            ProtocolError: this phase is not open.
+        """
+        self._check_open()
+        _session().report_intermediate(value)
+
+    def report_final(self, value: Any) -> None:
+        """Report the phase's result; it is on disk when this returns.
+
+        Args:
+            value: a number, or a dict whose `default` is one, or anything else JSON can say.
+
+        Raises:
+            ProtocolError: this phase is not open.
+        """
+        self._check_open()
+        _session().report_final(value)
+
+    def _check_open(self) -> None:
+        if _session().phase is not self:
+            raise LocalProtocolError(
+                f"phase {self.index} is over: it has its result, or a later phase was asked for"
+            )
+
+    def __enter__(self) -> Phase:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if error is not None and _session().phase is self:
+            _session().report_failed(error)
+        if not self._go_on or not isinstance(error, Exception):
+            return False
+        _print_traceback(error)
+        return True
+
+    def __repr__(self) -> str:
+        return f"Phase(index={self.index}, parameters={self.parameters!r})"
+
+
+def phases(on_error: str = "raise") -> Iterator[Phase]:
+    """Yield one phase after another until there are no more parameters.
+
+    Write `with phase:` around the body, or an exception cannot be told from the end of the loop.
+
+    Args:
+        on_error: what happens after an exception in a `with phase:` body has marked the phase
+            FAILED: `"raise"` lets it go on up, `"continue"` prints it and begins the next phase.
+    """
+    if on_error not in ("raise", "continue"):
+        raise UsageError(f"on_error is {on_error!r}; it may be 'raise' or 'continue'")
+    while _session().ask(on_error == "continue"):
+        phase = _session().phase
+        assert phase is not None
+        yield phase
+
+
+def get_next_parameter() -> Any:
+    """Ask for the parameters of the next phase, and wait for them.
+
+    Returns:
+        What the tuner chose; `None` when there are no more.
+
+    Raises:
+        ProtocolError: another process speaks for this trial, or the manager is gone.
+    """
+    session = _session()
+    session.ask()
+    return session.parameters
+
+
+def get_current_parameter(tag: str | None = None) -> Any:
+    """Return the parameters last asked for, or the one called `tag`; `None` before any."""
+    parameters = _session().parameters
+    return parameters if tag is None or parameters is None else parameters[tag]
+
+
+def report_intermediate_result(value: Any) -> None:
+    """Report a result on the way to the open phase's final one.
+
+    Args:
+        value: a number, or a dict whose `default` is one, or anything else JSON can say.
+
+    Raises:
+        ProtocolError: no phase is open.
+    """
+    _session().report_intermediate(value)
+
+
+def report_final_result(value: Any) -> None:
+    """Report the open phase's result, which ends the phase; it is on disk when this returns.
+
+    Args:
+        value: a number, or a dict whose `default` is one, or anything else JSON can say.
+
+    Raises:
+        ProtocolError: no phase is open.
+    """
+    _session().report_final(value)
+
+
+def get_experiment_id() -> str:
+    """Return the experiment's id; `STANDALONE` with no manager."""
+    return os.environ.get("MPX_EXPERIMENT_ID", "STANDALONE")
+
+
+def get_trial_id() -> str:
+    """Return the trial's id; `STANDALONE` with no manager."""
+    return os.environ.get("MPX_TRIAL_ID", "STANDALONE")
+
+
+def get_sequence_id() -> int:
+    """Return the trial's number in the order of starting, from 0."""
+    return int(os.environ.get("MPX_SEQUENCE_ID", "0"))
+
+
+class _Session:
+    """What the functions above stand on; `parameters` are those of the last ask."""
+
+    def __init__(self) -> None:
+        self.parameters: Any = None
+        self.phase: Phase | None = None
+
+    def ask(self, go_on: bool = False) -> bool:
+        """Ask for the next phase and say whether there is one."""
+        raise NotImplementedError
+
+    def report_intermediate(self, value: Any) -> None:
+        raise NotImplementedError
+
+    def report_final(self, value: Any) -> None:
+        raise NotImplementedError
+
+    def report_failed(self, error: BaseException) -> None:
+        raise NotImplementedError
+
+    def _begin(self, phase: Phase | None) -> bool:
+        self.phase = phase
+        self.parameters = phase.parameters if phase else None
+        return phase is not None
+
+
+class _ManagedSession(_Session):
+    """Speaks with the manager through the trial's pipes."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__()
+        self._directory = directory
+        self._lock = threading.RLock()
+        self._pid = 0  # of the process that owns the trial; a fork inherits it and so is not it
+        self._reader = self._writer = -1
+        self._connection = TrialConnection(
+            int(os.environ.get("MPX_MAX_LINE_LENGTH", DEFAULT_MAX_LINE)), select.PIPE_BUF
+        )
+        self._told = False
+
+    def ask(self, go_on: bool = False) -> bool:
+        with self._lock:
+            self._own()
+            _flush_prints()
+            if self._connection.state is not ASKED:  # else Ctrl-C cut the last wait for it short
+                self._begin(None)
+                self._send(self._connection.request())
+            reply = self._wait("parameters", "no_more")
+            if reply["type"] == "no_more":
+                return self._begin(None)
+            return self._begin(
+                Phase(reply["parameters"], reply["phase_index"], reply["parameter_id"], go_on)
+            )
+
+    def report_intermediate(self, value: Any) -> None:
+        if self._is_mine("an intermediate result"):
+            with self._lock:
+                self._check_open("an intermediate result")
+                self._send(self._connection.intermediate(value))
+
+    def report_final(self, value: Any) -> None:
+        if self._is_mine("a final result"):
+            with self._lock:
+                self._check_open("a final result")
+                self._end(self._connection.final(value))
+
+    def report_failed(self, error: BaseException) -> None:
+        if self._is_mine("a failed phase"):
+            text = _format_traceback(error)
+            with self._lock:
+                self._end(self._connection.failed(type(error).__name__, str(error), text))
+
+    def _end(self, writes: list[bytes]) -> None:
+        self.phase = None
+        self._send(writes)
+        self._wait("ack")
+
+    def _check_open(self, what: str) -> None:
+        if self._connection.state is not OPEN:
+            raise LocalProtocolError(
+                f"{what} was reported, but no phase is open: a phase takes one final result;"
+                " ask for the next parameters before reporting again"
+            )
+
+    def _is_mine(self, what: str) -> bool:
+        """Say whether this process owns the trial; if not, log once that `what` is dropped."""
+        if self._pid == os.getpid():
+            return True
+        if not self._told:
+            self._told = True
+            _log(f"{what} from process {os.getpid()} is dropped: it did not ask for parameters")
+        return False
+
+    def _own(self) -> None:
+        """Become the process that speaks for the trial, if none does."""
+        if self._pid == os.getpid():
+            return
+        if self._pid or not self._try_lock():
+            raise ProtocolError(
+                f"process {os.getpid()} cannot ask for parameters: another process of this trial"
+                " does. Ask in one process (rank 0, the parent) and hand the parameters on"
+            )
+        self._pid = os.getpid()
+        self._open_pipes()
+        # What an owner before this one left unread ends at the welcome that names our session.
+        session = os.urandom(8).hex()
+        self._send(self._connection.hello(_SDK, self._pid, session))
+        while self._wait("welcome")["session"] != session:
+            pass
+
+    def _try_lock(self) -> bool:
+        lock = os.open(os.path.join(self._directory, "owner"), os.O_RDWR | os.O_CREAT, 0o600)
+        lock = _move_high(lock)
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            return False
+        return True
+
+    def _open_pipes(self) -> None:
+        _flush_prints()
+        stdin, stdout, log = (
+            os.path.join(self._directory, name) for name in ("stdin", "stdout", "trial.log")
+        )
+        self._reader = _take(0, stdin, os.O_RDONLY, os.devnull, os.O_RDONLY)
+        self._writer = _take(1, stdout, os.O_WRONLY, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        _show_prints_at_once()
+
+    def _send(self, writes: list[bytes]) -> None:
+        for data in writes:
+            os.write(self._writer, data)
+
+    def _wait(self, *kinds: str) -> dict[str, Any]:
+        """Read until a message of one of these kinds answers the last one sent."""
+        while True:
+            data = os.read(self._reader, 65536)
+            if not data:
+                raise ProtocolError("the manager is gone: `mpx status` tells what became of it")
+            for message in self._connection.receive(data):
+                if message["type"] == "error":
+                    raise ProtocolError(message["message"])
+                if message["type"] in kinds and message["seq"] == self._connection.seq:
+                    return message
+
+
+class _StandaloneSession(_Session):
+    """Stands in for the manager when there is none: the trial runs by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asks = 0
+
+    def ask(self, go_on: bool = False) -> bool:
+        self._asks += 1
+        if self._asks > _STANDALONE_ASKS:
+            _log(f"no manager: no more parameters after {_STANDALONE_ASKS} asks")
+            return self._begin(None)
+        return self._begin(Phase(_given_parameters(), self._asks - 1, self._asks - 1, go_on))
+
+    def report_intermediate(self, value: Any) -> None:
+        self._check_open()
+        _log(f"phase {self._asks - 1}: intermediate result: {value!r}")
+
+    def report_final(self, value: Any) -> None:
+        self._check_open()
+        self.phase = None
+        _log(f"phase {self._asks - 1}: final result: {value!r}")
+
+    def report_failed(self, error: BaseException) -> None:
+        self.phase = None
+        _log(f"phase {self._asks - 1}: failed: {type(error).__name__}: {error}")
+
+    def _check_open(self) -> None:
+        if self.phase is None:
+            raise LocalProtocolError(
+                "a result was reported, but no phase is open: ask for parameters first"
+            )
+
+
+def _given_parameters() -> Any:
+    text = os.environ.get("MPX_PARAMETERS", "{}")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"MPX_PARAMETERS is not JSON: {error}; found: {text[:80]}") from None
+
+
+_the_session: _Session | None = None
+
+
+def _session() -> _Session:
+    global _the_session
+    if _the_session is None:
+        directory = os.environ.get("MPX_TRIAL_DIR")
+        _the_session = _ManagedSession(directory) if directory else _StandaloneSession()
+    return _the_session
+
+
+def _take(fd: int, pipe: str, flags: int, instead: str, instead_flags: int) -> int:
+    """Return a private fd on the trial's pipe; where `fd` is that pipe, point it at `instead`."""
+    if not _is_same_file(fd, pipe):
+        return _move_high(os.open(pipe, flags))
+    private = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
+    replacement = os.open(instead, instead_flags, 0o600)
+    os.dup2(replacement, fd)
+    os.close(replacement)
+    return private
+
+
+def _is_same_file(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except OSError:  # a closed fd
+        return False
+
+
+def _move_high(fd: int) -> int:
+    """Keep clear of the fds that shells and launchers number themselves."""
+    high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(fd)
+    return high
+
+
+def _flush_prints() -> None:
+    """What was printed so far belongs before the phase that begins."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def _show_prints_at_once() -> None:
+    """Let `mpx logs --follow` show each line as it is printed."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(line_buffering=True)
+
+
+def _format_traceback(error: BaseException) -> str:
+    import traceback  # slow to load, and most trials never fail
+
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+
+def _print_traceback(error: BaseException) -> None:
+    sys.stderr.write(_format_traceback(error))
+    sys.stderr.flush()
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(f"mpx: {text}\n")
+    sys.stderr.flush()

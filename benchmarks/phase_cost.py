@@ -1,0 +1,226 @@
+"""What one phase costs: mpx through its real path against the floor (`floor.py`), in one run.
+
+    python benchmarks/phase_cost.py [--repeat 5] [--trials 1 2 8 32] [--durability power process]
+
+For each number of trials, floor and mpx take turns; the table shows medians over the repeats. A phase
+is one final result, its acknowledgement, one request and its parameters, as the trial sees it; bodies
+are empty and the tuner is trivial. Then: start-up, memory, and CPU at rest.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+FLOOR = HERE / "floor.py"
+
+TRIAL = """
+import json, sys, time
+import mpx
+phases, out = int(sys.argv[1]), sys.argv[2]
+mpx.get_next_parameter()
+times = [time.monotonic()]
+for i in range(phases):
+    mpx.report_final_result(0.5)
+    mpx.get_next_parameter()
+    times.append(time.monotonic())
+with open(f"{out}/{mpx.get_sequence_id()}.json", "w") as file:
+    json.dump(times, file)
+"""
+
+TUNER = """
+class Constant:
+    def generate_parameters(self, parameter_id, trial_job_id=None):
+        return {"x": 0.5}
+    def receive_trial_result(self, parameter_id, parameters, value, trial_job_id=None):
+        pass
+"""
+
+CONFIG = """
+trialConcurrency: {trials}
+maxTrialNum: {trials}
+multiPhase: true
+durability: {durability}
+tuner: {{codeDir: ., classFileName: constant.py, className: Constant}}
+trial: {{codeDir: ., command: '"{python}" trial.py {phases} "{out}"'}}
+"""
+
+
+@dataclass
+class Run:
+    """One run of one side: phases per second over all trials, and each phase's time in µs."""
+
+    rate: float
+    p50: float
+    p99: float
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = _arguments()
+    print(f"python {sys.version.split()[0]}, {os.cpu_count()} cores, {arguments.repeat} repeats")
+    for durability in arguments.durability:
+        print(f"\ndurability: {durability}")
+        print(
+            f"{'trials':>6} {'floor/s':>8} {'mpx/s':>8} {'ratio':>6}"
+            f" {'p50 µs':>8} {'p99 µs':>8} {'floor p50':>9} {'floor p99':>9}"
+        )
+        for trials in arguments.trials:
+            _print_row(trials, _pairs(trials, durability, arguments))
+    print()
+    _print_rest(arguments.repeat)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--phases", type=int, default=4000, help="phases of a run, over all trials")
+    parser.add_argument("--trials", type=int, nargs="+", default=[1, 2, 8, 32])
+    parser.add_argument("--durability", nargs="+", default=["power", "process"])
+    return parser.parse_args()
+
+
+def _pairs(trials: int, durability: str, arguments: argparse.Namespace) -> list[tuple[Run, Run]]:
+    phases = max(100, arguments.phases // trials)
+    return [
+        (_run_floor(trials, phases, durability), _run_mpx(trials, phases, durability))
+        for _ in range(arguments.repeat)
+    ]
+
+
+def _print_row(trials: int, pairs: list[tuple[Run, Run]]) -> None:
+    def median(side: int, field: str) -> float:
+        return statistics.median(getattr(pair[side], field) for pair in pairs)
+
+    ratio = statistics.median(mpx.rate / floor.rate for floor, mpx in pairs)
+    print(
+        f"{trials:>6} {median(0, 'rate'):>8.0f} {median(1, 'rate'):>8.0f} {ratio:>6.2f}"
+        f" {median(1, 'p50'):>8.0f} {median(1, 'p99'):>8.0f}"
+        f" {median(0, 'p50'):>9.0f} {median(0, 'p99'):>9.0f}",
+        flush=True,
+    )
+
+
+def _run_floor(trials: int, phases: int, durability: str) -> Run:
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, FLOOR, directory, str(trials), str(phases), durability]
+        subprocess.run(command, check=True)
+        return _measured(Path(directory))
+
+
+def _run_mpx(trials: int, phases: int, durability: str) -> Run:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        out = directory / "out"
+        out.mkdir()
+        config = _write_experiment(directory, trials, phases, durability, out)
+        _mpx(directory, "create", str(config), "--foreground", "--quiet")
+        return _measured(out)
+
+
+def _write_experiment(
+    directory: Path, trials: int, phases: int, durability: str, out: Path
+) -> Path:
+    (directory / "trial.py").write_text(TRIAL)
+    (directory / "constant.py").write_text(TUNER)
+    config = directory / "config.yml"
+    config.write_text(
+        CONFIG.format(
+            trials=trials, durability=durability, python=sys.executable, phases=phases, out=out
+        )
+    )
+    return config
+
+
+def _mpx(directory: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "mpx", *arguments],
+        env={**os.environ, "MPX_HOME": str(directory / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+    return done.stdout
+
+
+def _measured(directory: Path) -> Run:
+    clocks = [json.loads(file.read_text()) for file in directory.glob("*.json")]
+    phases = sorted(b - a for times in clocks for a, b in zip(times, times[1:], strict=False))
+    seconds = max(times[-1] for times in clocks) - min(times[0] for times in clocks)
+    return Run(
+        rate=len(phases) / seconds,
+        p50=phases[len(phases) // 2] * 1e6,
+        p99=phases[int(len(phases) * 0.99)] * 1e6,
+    )
+
+
+# -- beside the phases ----------------------------------------------------------------------------
+
+_FIRST_ASK = "import mpx; mpx.get_next_parameter()"
+_IDLE_TRIAL = "import mpx, time; mpx.get_next_parameter(); time.sleep(3600)"
+
+
+def _print_rest(repeat: int) -> None:
+    bare = _median_ms(repeat, [sys.executable, "-c", "pass"])
+    help_ms = _median_ms(repeat, [sys.executable, "-m", "mpx", "--help"])
+    ask_ms = _median_ms(repeat, [sys.executable, "-c", _FIRST_ASK])
+    print(f"bare python                        {bare:6.0f} ms")
+    print(f"mpx --help, beyond that            {help_ms - bare:6.0f} ms")
+    print(f"import mpx up to the first ask     {ask_ms - bare:6.0f} ms")
+    create, rss, ticks = _idle_manager()
+    print(f"create until the first trial runs  {create:6.0f} ms")
+    print(f"manager, resident                  {rss:6.1f} MB")
+    print(f"manager at rest, CPU ticks in 10 s {ticks:6d}")
+
+
+def _median_ms(repeat: int, command: list[str]) -> float:
+    def once() -> float:
+        began = time.monotonic()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return (time.monotonic() - began) * 1e3
+
+    return statistics.median(once() for _ in range(max(repeat, 5)))
+
+
+def _idle_manager() -> tuple[float, float, int]:
+    """Return milliseconds to create, and the MB and CPU ticks of a manager whose trial computes."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        config = _write_experiment(directory, 1, 0, "power", directory)
+        (directory / "trial.py").write_text(_IDLE_TRIAL)
+        began = time.monotonic()
+        experiment = _mpx(directory, "create", str(config), "--quiet").strip()
+        created = (time.monotonic() - began) * 1e3
+        try:
+            status = json.loads(_mpx(directory, "status", experiment, "--json"))
+            pid = status["manager"]["pid"]
+            time.sleep(1)  # let the last lazy commit pass
+            before = _ticks(pid)
+            time.sleep(10)
+            return created, _resident_mb(pid), _ticks(pid) - before
+        finally:
+            _mpx(directory, "stop", experiment)
+
+
+def _ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def _resident_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+if __name__ == "__main__":
+    main()

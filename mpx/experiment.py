@@ -4,7 +4,7 @@ Events come from trials (`on_output`, `on_exit`), from the tuner (`on_answers`) 
 (`on_stop`). A handler changes rows and *notes* what is to be done: bytes to send, calls to post, trials to
 start. Nothing of that happens until the turn ends. `end_turn` then commits once, and only then sends,
 posts and starts; so a trial never sees what the store might lose, and each result is posted to the
-tuner before the next request of its trial.
+tuner before the next request of its trial. Acknowledgements wait for the disk as well.
 
 Rows that nothing waits for (a request that the tuner is about to answer, an intermediate result) do not
 force a commit: they go with the next one, or soon (`Turns.commit_soon`).
@@ -62,6 +62,9 @@ class Turns(Protocol):
     def commit_soon(self) -> None:
         """Call `commit` within a moment, unless a turn commits first."""
 
+    def when_durable(self, then: Callable[[], None]) -> None:
+        """Call `then` once all that is committed now would survive a loss of power."""
+
     def ready(self) -> None:
         """The first trial runs, or the experiment ended before one could."""
 
@@ -96,8 +99,8 @@ class _Turn:
     """What one turn notes."""
 
     commit: bool = False
-    durable: bool = False
     sends: list[tuple[str, bytes]] = field(default_factory=list)
+    acks: list[tuple[str, bytes]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     starts: list[_Trial] = field(default_factory=list)
 
@@ -166,15 +169,20 @@ class Experiment:
         self._turn_is_ending = False
         turn, self._turn = self._turn, _Turn()
         if turn.commit:
-            self._store.commit(turn.durable)
+            self._store.commit()
         elif self._store.pending:
             self._turns.commit_soon()
-        for trial_id, data in turn.sends:
-            self._service.send(trial_id, data)
+        if turn.acks:
+            self._turns.when_durable(lambda: self._send_all(turn.acks))
+        self._send_all(turn.sends)
         if turn.calls:
             self._tuner.post(turn.calls)
         for trial in turn.starts:
             self._start(trial)
+
+    def _send_all(self, sends: list[tuple[str, bytes]]) -> None:
+        for trial_id, data in sends:
+            self._service.send(trial_id, data)
 
     def commit(self) -> None:
         """Commit what waits for no one."""
@@ -187,10 +195,9 @@ class Experiment:
             self._turns.end_turn_soon()
         return self._turn
 
-    def _send(self, trial: _Trial, data: bytes, durable: bool = False) -> None:
+    def _send(self, trial: _Trial, data: bytes) -> None:
         turn = self._note()
         turn.commit = True
-        turn.durable = turn.durable or durable
         turn.sends.append((trial.row.trial_id, data))
 
     def _post(self, call: Call) -> None:
@@ -404,11 +411,10 @@ class Experiment:
         self._acknowledge(trial)
 
     def _acknowledge(self, trial: _Trial) -> None:
+        turn = self._note()
+        turn.commit = True
         if trial.connection.greeted:
-            self._send(trial, trial.connection.ack(), durable=True)
-        else:
-            turn = self._note()
-            turn.commit = turn.durable = True
+            turn.acks.append((trial.row.trial_id, trial.connection.ack()))
 
     def _on_violation(self, trial: _Trial, error: str) -> None:
         """Answer what was illegal where the trial waits for an answer, and always log it."""

@@ -21,6 +21,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ from mpx.config.model import ExperimentConfig
 from mpx.errors import StoreError
 from mpx.experiment import Experiment
 from mpx.lifecycle import ENDED
-from mpx.processes import start_of
+from mpx.processes import kill_all, start_of
 from mpx.records import ErrorRecord, ExperimentPaths
 from mpx.store import ExperimentRow, Store
+from mpx.syncer import Syncer
 from mpx.training_service.local import LocalService
 from mpx.tuner_host import Load, TunerHost, describe_error
 
@@ -62,7 +64,8 @@ class Manager:
         self._config = ExperimentConfig.from_json(about["config"])
         self._virtual_env: str | None = about.get("virtual_env")
         self._host = TunerHost()
-        self._store = Store(paths.store, self._config.durability)
+        self._store = Store(paths.store)
+        self._syncer = Syncer(self._store.sync) if self._config.durability == "power" else None
         self._service = LocalService(self._loop, paths.trial)
         self._experiment = Experiment(
             self._config,
@@ -86,6 +89,8 @@ class Manager:
         )
         os.register_at_fork(after_in_child=functools.partial(self._close_in_child, server))
         self._loop.add_reader(self._host.fileno(), self._on_answers)
+        if self._syncer is not None:
+            self._loop.add_reader(self._syncer.fileno(), self._syncer.run_waiting)
         self._store.put_experiment(self._experiment.row)
         self._store.commit()
         self._host.start()
@@ -103,6 +108,12 @@ class Manager:
     def commit_soon(self) -> None:
         if self._commit_timer is None:
             self._commit_timer = self._loop.call_later(_LAZY_COMMIT, self._commit)
+
+    def when_durable(self, then: Callable[[], None]) -> None:
+        if self._syncer is None:
+            then()
+        else:
+            self._syncer.when_durable(then)
 
     def ready(self) -> None:
         if self._is_ready:
@@ -162,7 +173,9 @@ class Manager:
         record = describe_error(error)
         print(record.traceback, file=sys.stderr, flush=True)
         if isinstance(error, StoreError):
-            os._exit(1)  # nothing can be recorded any more; the log tells why
+            # Nothing can be recorded any more; the log tells why.
+            kill_all("MPX_EXPERIMENT_ID", self._paths.id)
+            os._exit(1)
         self._experiment.on_failure(
             ErrorRecord(record.type, f"mpx itself failed: {record.message}", record.traceback)
         )
@@ -232,11 +245,14 @@ class Manager:
         os.write(self._lock_fd, json.dumps(identity).encode())
 
     def _close_in_child(self, server: asyncio.Server) -> None:
+        if self._lock_fd < 0:
+            return  # the child of a child: these numbers may be other files by now
         self._service.close_in_child()
         for socket in server.sockets:
             os.close(socket.fileno())
         for fd in (self._lock_fd, self._ready_fd):
             os.close(fd)
+        self._lock_fd = -1
 
 
 class _Control(asyncio.Protocol):

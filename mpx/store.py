@@ -4,11 +4,10 @@ Rows change in memory as events arrive; `Store.commit` writes all that one turn 
 changed in one transaction. What a crash may cost:
 
 - A SIGKILL of any process: nothing that was committed.
-- A loss of power: with `durability: power`, nothing that was committed with `durable=True`. The manager
-  asks for that (an fsync) for every commit that holds something it will acknowledge. Other commits may
-  be lost until a later durable one, which makes all earlier ones durable: they hold phases handed out
-  but not reported, whose trials a loss of power ends too. With `durability: process`, the last
-  commits may be lost, never the order of what remains.
+- A loss of power: the commits since the last `sync` (an fsync). The manager, with
+  `durability: power`, syncs before it acknowledges anything. What it does not wait for are phases
+  handed out but not reported, whose trials a loss of power ends too. With `durability: process` it
+  never syncs: the last commits may be lost, never the order of what remains.
 
 While the manager runs the database is in WAL mode; a clean end leaves that mode, so `experiment.db` alone
 is complete and opens on a read-only disk.
@@ -16,7 +15,10 @@ is complete and opens on a read-only disk.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,8 @@ from mpx.records import (
     TrialStatus,
 )
 
+# A checkpoint holds up the loop for two fsyncs: every 16 MB.
+_CHECKPOINT_PAGES = 4000
 _WHOLE_EXPERIMENT = -1
 _STATUSES = tuple(PhaseStatus)
 _POSITION = {status: position for position, status in enumerate(_STATUSES)}
@@ -136,15 +140,12 @@ class Store:
 
     Args:
         path: the database; it is created, or brought up to date.
-        durability: "power" or "process", see the head of this module.
 
     Raises:
         StoreError: the file cannot be opened or is no database.
     """
 
-    def __init__(self, path: Path, durability: str = "power") -> None:
-        self._full = durability == "power"
-        self._synchronous_full = False
+    def __init__(self, path: Path) -> None:
         self._experiment: ExperimentRow | None = None
         self._trials: dict[TrialRow, None] = {}
         self._phases: dict[PhaseRow, None] = {}
@@ -156,7 +157,12 @@ class Store:
             self._connection = sqlite3.connect(path, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
             migrate(self._connection)
+            # Synced here rather than by SQLite's FULL, which would hold up the writer meanwhile. SQLite
+            # takes no locks on this file, so closing it frees none of them.
+            self._wal_fd = os.open(f"{path}-wal", os.O_RDWR | os.O_CLOEXEC)
+            _sync_directory(path.parent)
         except sqlite3.Error as error:
             raise StoreError(f"cannot open the store {path}: {error}") from error
 
@@ -234,17 +240,13 @@ class Store:
         self._intermediates.append((row.id, row.intermediates, value, seq, reported_at))
         row.intermediates += 1
 
-    def commit(self, durable: bool = False) -> None:
+    def commit(self) -> None:
         """Write everything that changed, in one transaction.
-
-        Args:
-            durable: something of it will be acknowledged (see the head of this module).
 
         Raises:
             StoreError: nothing of it was written; the rows stay changed in memory.
         """
         try:
-            self._choose_synchronous(durable and self._full)
             self._write()
         except sqlite3.Error as error:
             if self._connection.in_transaction:
@@ -252,11 +254,19 @@ class Store:
             raise StoreError(f"cannot write to the store: {error}") from error
         self._forget_changes()
 
-    def _choose_synchronous(self, full: bool) -> None:
-        # SQLite ignores this pragma inside a transaction.
-        if full is not self._synchronous_full:
-            self._connection.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
-            self._synchronous_full = full
+    def sync(self) -> None:
+        """Make all commits so far survive a loss of power. May be called from any thread.
+
+        Raises:
+            StoreError: the disk did not take them.
+        """
+        try:
+            if sys.platform == "darwin":  # its fsync does not reach the platter
+                fcntl.fcntl(self._wal_fd, fcntl.F_FULLFSYNC)
+            else:
+                os.fdatasync(self._wal_fd)
+        except OSError as error:
+            raise StoreError(f"cannot write the store to disk: {error}") from error
 
     def _write(self) -> None:
         execute, executemany = self._connection.execute, self._connection.executemany
@@ -297,14 +307,25 @@ class Store:
         self._experiment = None
 
     def close(self) -> None:
-        """Commit, leave WAL mode and close."""
+        """Commit, leave WAL mode and close; all is durable then."""
         if self.pending:
-            self.commit(durable=True)
+            self.commit()
+        os.close(self._wal_fd)
         try:
+            self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.execute("PRAGMA journal_mode=DELETE")
         except sqlite3.OperationalError:
             pass  # a reader is looking; the next one to close cleans up
         self._connection.close()
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the names of new files durable."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _experiment_values(row: ExperimentRow) -> tuple[Any, ...]:

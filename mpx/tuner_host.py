@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import os
 import queue
 import random
 import sys
@@ -29,6 +28,7 @@ from mpx.errors import ClassLoadError, MessageError, NoMoreTrialError, TunerErro
 from mpx.protocol import encode
 from mpx.records import ErrorRecord
 from mpx.tuner import Tuner
+from mpx.wake_up import WakeUp
 
 # A call that takes longer holds the interpreter against the manager's loop, unless it is asked for
 # more often than every 5 ms; trivial tuners are better off without.
@@ -248,7 +248,7 @@ class TunerHost:
     def __init__(self) -> None:
         self._mailbox: queue.SimpleQueue[list[Call]] = queue.SimpleQueue()
         self._answers: deque[Answer] = deque()
-        self._wake = _WakeUp()
+        self._wake = WakeUp()
         self._tuner: AdaptedTuner | None = None
         self._parameters: dict[int, Any] = {}
         self._failed = False
@@ -362,35 +362,6 @@ class TunerHost:
         PhaseEnd: _phase_end,
         TrialEnd: _trial_end,
     }
-
-
-class _WakeUp:
-    """Wakes an event loop from a thread: an eventfd where there is one, else a pipe."""
-
-    has_eventfd = hasattr(os, "eventfd")
-
-    def __init__(self) -> None:
-        if self.has_eventfd:
-            self._reader = self._writer = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        else:
-            self._reader, self._writer = os.pipe()
-            os.set_blocking(self._reader, False)
-            os.set_blocking(self._writer, False)
-
-    def fileno(self) -> int:
-        return self._reader
-
-    def set(self) -> None:
-        try:
-            os.write(self._writer, b"\1\0\0\0\0\0\0\0")
-        except BlockingIOError:
-            pass  # full, so the loop will wake anyway
-
-    def clear(self) -> None:
-        try:
-            os.read(self._reader, 4096)
-        except BlockingIOError:
-            pass
 
 
 def describe_error(error: BaseException) -> ErrorRecord:

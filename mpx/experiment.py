@@ -31,7 +31,8 @@ from mpx.records import (
     TrialSpec,
     TrialStatus,
 )
-from mpx.store import ExperimentRow, PhaseRow, Store, TrialRow
+from mpx.rows import ExperimentRow, PhaseRow, TrialRow
+from mpx.store import Store
 from mpx.training_service.base import TrainingService
 from mpx.tuner_host import (
     Answer,

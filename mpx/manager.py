@@ -32,7 +32,8 @@ from mpx.experiment import Experiment
 from mpx.lifecycle import ENDED
 from mpx.processes import kill_all, start_of
 from mpx.records import ErrorRecord, ExperimentPaths
-from mpx.store import ExperimentRow, Store
+from mpx.rows import ExperimentRow
+from mpx.store import Store
 from mpx.syncer import Syncer
 from mpx.training_service.local import LocalService
 from mpx.tuner_host import Load, TunerHost, describe_error

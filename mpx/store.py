@@ -19,10 +19,8 @@ import fcntl
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mpx.errors import StoreError
 from mpx.lifecycle import (
@@ -31,108 +29,29 @@ from mpx.lifecycle import (
     TRIAL_TRANSITIONS,
     check_transition,
 )
-from mpx.migrations import check_version, migrate
-from mpx.protocol import decode
-from mpx.records import (
-    BestPhase,
-    ErrorRecord,
-    ExperimentRecord,
-    ExperimentStatus,
-    PhaseRecord,
-    PhaseStatus,
-    TrialRecord,
-    TrialStatus,
+from mpx.migrations import migrate
+from mpx.records import ExperimentStatus, PhaseStatus, TrialStatus
+from mpx.rows import (
+    INSERT_INTERMEDIATE,
+    INSERT_PHASE,
+    PUT_COUNTS,
+    PUT_EXPERIMENT,
+    PUT_TRIAL,
+    STATUSES,
+    UPDATE_PHASE,
+    WHOLE_EXPERIMENT,
+    ExperimentRow,
+    PhaseRow,
+    TrialRow,
+    experiment_values,
+    phase_changes,
+    phase_values,
+    trial_values,
 )
 
 # A checkpoint holds up the loop for two fsyncs: every 16 MB.
 _CHECKPOINT_PAGES = 4000
-_WHOLE_EXPERIMENT = -1
-_STATUSES = tuple(PhaseStatus)
-_POSITION = {status: position for position, status in enumerate(_STATUSES)}
-
-
-@dataclass(slots=True, eq=False)
-class ExperimentRow:
-    """The experiment, as the manager changes it. `duration` excludes the run since `running_since`."""
-
-    id: str
-    name: str
-    created_at: float
-    multi_phase: bool
-    trial_concurrency: int
-    max_trial_num: int | None
-    max_phase_num: int | None
-    optimize_mode: str
-    seed: int
-    status: ExperimentStatus = ExperimentStatus.INITIALIZING
-    reason: str | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
-    duration: float = 0.0
-    running_since: float | None = None
-    best_phase: int | None = None
-    error: ErrorRecord | None = None
-
-
-@dataclass(slots=True, eq=False)
-class TrialRow:
-    """One trial, as the manager changes it."""
-
-    trial_id: str
-    sequence_id: int
-    created_at: float
-    status: TrialStatus = TrialStatus.WAITING
-    reason: str | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
-    exit_status: int | None = None
-    pid: int | None = None
-    process_start: str | None = None
-    session: str | None = None
-
-
-@dataclass(slots=True, eq=False)
-class PhaseRow:
-    """One phase, as the manager changes it. `parameters` and `value` are JSON texts."""
-
-    id: int
-    sequence_id: int
-    phase_index: int
-    parameter_id: int
-    requested_at: float
-    status: PhaseStatus = PhaseStatus.WAITING
-    reason: str | None = None
-    traceback: str | None = None
-    parameters: str | None = None
-    value: str | None = None
-    score: float | None = None
-    request_seq: int | None = None
-    final_seq: int | None = None
-    asked: int | None = None
-    told: int | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
-    intermediates: int = 0
-    in_store: bool = False
-
-
-_INSERT_PHASE = """INSERT INTO phases (id, sequence_id, phase_index, parameter_id, status, reason,
-    traceback, parameters, value, score, request_seq, final_seq, asked, told, requested_at, started_at,
-    ended_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
-# COALESCE: parameters are handed over once, and then need not be written again.
-_UPDATE_PHASE = """UPDATE phases SET status=?, reason=?, traceback=?,
-    parameters=COALESCE(parameters, ?), value=?, score=?, request_seq=?, final_seq=?, asked=?, told=?,
-    started_at=?, ended_at=? WHERE id=?"""
-_PUT_TRIAL = """INSERT OR REPLACE INTO trials (sequence_id, trial_id, status, reason, created_at,
-    started_at, ended_at, exit_status, pid, process_start, session) VALUES (?,?,?,?,?,?,?,?,?,?,?)"""
-_PUT_EXPERIMENT = """INSERT OR REPLACE INTO experiment (id, name, status, reason, created_at,
-    started_at, ended_at, duration, running_since, multi_phase, trial_concurrency, max_trial_num,
-    max_phase_num, optimize_mode, seed, best_phase, error_type, error_message, error_traceback)
-    VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
-_PUT_COUNTS = """INSERT OR REPLACE INTO phase_counts (sequence_id, waiting, running, succeeded, failed,
-    early_stopped, abandoned, lost) VALUES (?,?,?,?,?,?,?,?)"""
-_INSERT_INTERMEDIATE = """INSERT INTO intermediates (phase, number, value, seq, reported_at)
-    VALUES (?,?,?,?,?)"""
+_POSITION = {status: position for position, status in enumerate(STATUSES)}
 
 
 class Store:
@@ -150,7 +69,7 @@ class Store:
         self._trials: dict[TrialRow, None] = {}
         self._phases: dict[PhaseRow, None] = {}
         self._intermediates: list[tuple[Any, ...]] = []
-        self._counts: dict[int, list[int]] = {_WHOLE_EXPERIMENT: [0] * len(_STATUSES)}
+        self._counts: dict[int, list[int]] = {WHOLE_EXPERIMENT: [0] * len(STATUSES)}
         self._changed_counts: set[int] = set()
         self._removals: list[tuple[str, int]] = []
         try:
@@ -179,7 +98,7 @@ class Store:
 
     def count(self, status: PhaseStatus) -> int:
         """Return how many phases of the experiment are in this status."""
-        return self._counts[_WHOLE_EXPERIMENT][_POSITION[status]]
+        return self._counts[WHOLE_EXPERIMENT][_POSITION[status]]
 
     def put_experiment(self, row: ExperimentRow) -> None:
         """Write the experiment's row with the next commit."""
@@ -201,7 +120,7 @@ class Store:
 
     def add_phase(self, row: PhaseRow) -> None:
         """Take in a new phase, WAITING; its trial's and the experiment's counts include it from now."""
-        self._counts.setdefault(row.sequence_id, [0] * len(_STATUSES))
+        self._counts.setdefault(row.sequence_id, [0] * len(STATUSES))
         self._count(row, _POSITION[row.status], 1)
         self._phases[row] = None
 
@@ -232,7 +151,7 @@ class Store:
 
     def _count(self, row: PhaseRow, position: int, change: int) -> None:
         self._counts[row.sequence_id][position] += change
-        self._counts[_WHOLE_EXPERIMENT][position] += change
+        self._counts[WHOLE_EXPERIMENT][position] += change
         self._changed_counts.add(row.sequence_id)
 
     def add_intermediate(self, row: PhaseRow, value: str, seq: int, reported_at: float) -> None:
@@ -274,27 +193,27 @@ class Store:
         for statement, key in self._removals:
             execute(statement, (key,))
         if self._experiment is not None:
-            execute(_PUT_EXPERIMENT, _experiment_values(self._experiment))
+            execute(PUT_EXPERIMENT, experiment_values(self._experiment))
         if self._trials:
-            executemany(_PUT_TRIAL, [_trial_values(row) for row in self._trials])
+            executemany(PUT_TRIAL, [trial_values(row) for row in self._trials])
         if self._phases:
-            new = [_phase_values(row) for row in self._phases if not row.in_store]
+            new = [phase_values(row) for row in self._phases if not row.in_store]
             if new:
-                executemany(_INSERT_PHASE, new)
+                executemany(INSERT_PHASE, new)
             if len(new) < len(self._phases):
                 executemany(
-                    _UPDATE_PHASE, [_phase_changes(row) for row in self._phases if row.in_store]
+                    UPDATE_PHASE, [phase_changes(row) for row in self._phases if row.in_store]
                 )
         if self._changed_counts:
             self._write_counts()
         if self._intermediates:
-            executemany(_INSERT_INTERMEDIATE, self._intermediates)
+            executemany(INSERT_INTERMEDIATE, self._intermediates)
         execute("COMMIT")
 
     def _write_counts(self) -> None:
-        changed = [*self._changed_counts, _WHOLE_EXPERIMENT]
+        changed = [*self._changed_counts, WHOLE_EXPERIMENT]
         values = [(sequence_id, *self._counts[sequence_id]) for sequence_id in changed]
-        self._connection.executemany(_PUT_COUNTS, values)
+        self._connection.executemany(PUT_COUNTS, values)
 
     def _forget_changes(self) -> None:
         for row in self._phases:
@@ -326,298 +245,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _experiment_values(row: ExperimentRow) -> tuple[Any, ...]:
-    error = row.error
-    return (
-        row.id,
-        row.name,
-        row.status.value,
-        row.reason,
-        row.created_at,
-        row.started_at,
-        row.ended_at,
-        row.duration,
-        row.running_since,
-        row.multi_phase,
-        row.trial_concurrency,
-        row.max_trial_num,
-        row.max_phase_num,
-        row.optimize_mode,
-        row.seed,
-        row.best_phase,
-        error and error.type,
-        error and error.message,
-        error and error.traceback,
-    )
-
-
-def _trial_values(row: TrialRow) -> tuple[Any, ...]:
-    return (
-        row.sequence_id,
-        row.trial_id,
-        row.status.value,
-        row.reason,
-        row.created_at,
-        row.started_at,
-        row.ended_at,
-        row.exit_status,
-        row.pid,
-        row.process_start,
-        row.session,
-    )
-
-
-def _phase_values(row: PhaseRow) -> tuple[Any, ...]:
-    return (
-        row.id,
-        row.sequence_id,
-        row.phase_index,
-        row.parameter_id,
-        row.status.value,
-        row.reason,
-        row.traceback,
-        row.parameters,
-        row.value,
-        row.score,
-        row.request_seq,
-        row.final_seq,
-        row.asked,
-        row.told,
-        row.requested_at,
-        row.started_at,
-        row.ended_at,
-    )
-
-
-def _phase_changes(row: PhaseRow) -> tuple[Any, ...]:
-    return (
-        row.status.value,
-        row.reason,
-        row.traceback,
-        row.parameters,
-        row.value,
-        row.score,
-        row.request_seq,
-        row.final_seq,
-        row.asked,
-        row.told,
-        row.started_at,
-        row.ended_at,
-        row.id,
-    )
-
-
-_PHASE_QUERY = """SELECT p.id, e.id AS experiment_id, t.trial_id, p.sequence_id, p.phase_index,
-    p.parameter_id, p.status, p.reason, p.traceback, p.parameters, p.value, p.requested_at, p.started_at,
-    p.ended_at FROM phases p JOIN trials t USING (sequence_id), experiment e"""
-
-
-_PACE_QUERY = """SELECT count(*) AS phases, avg(started_at - requested_at) AS waited,
-    avg(ended_at - started_at) AS computed FROM (SELECT * FROM phases
-    WHERE phase_index > 0 AND ended_at IS NOT NULL AND started_at IS NOT NULL
-    ORDER BY id DESC LIMIT ?)"""
-
-
-class Pace(NamedTuple):
-    """What a number of phases spent their time on: mean seconds a phase."""
-
-    phases: int
-    waited: float
-    computed: float
-
-
-class StoreReader:
-    """A reader's side: looks at the experiment while the manager runs, or after.
-
-    All that is read inside one `with` block is of one moment.
-
-    Args:
-        path: the database.
-
-    Raises:
-        StoreError: it does not exist, is no database, or was written by a newer mpx.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-            check_version(self._connection)
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot read the store {path}: {error}") from error
-        self._connection.row_factory = sqlite3.Row
-
-    def __enter__(self) -> StoreReader:
-        self._connection.execute("BEGIN")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def experiment(self, now: float) -> ExperimentRecord | None:
-        """Return the experiment; None if the manager has not written it yet.
-
-        Args:
-            now: seconds since the epoch, for the duration of a run that goes on.
-        """
-        row = self._one("SELECT * FROM experiment") if self._has_tables() else None
-        if row is None:
-            return None
-        running = now - row["running_since"] if row["running_since"] is not None else 0.0
-        error = row["error_type"] and ErrorRecord(
-            row["error_type"], row["error_message"], row["error_traceback"]
-        )
-        return ExperimentRecord(
-            id=row["id"],
-            name=row["name"],
-            status=ExperimentStatus(row["status"]),
-            reason=row["reason"],
-            created_at=row["created_at"],
-            started_at=row["started_at"],
-            ended_at=row["ended_at"],
-            duration=row["duration"] + running,
-            multi_phase=bool(row["multi_phase"]),
-            trial_concurrency=row["trial_concurrency"],
-            max_trial_num=row["max_trial_num"],
-            max_phase_num=row["max_phase_num"],
-            optimize_mode=row["optimize_mode"],
-            trials=self._trial_counts(),
-            phases=self._phase_counts(_WHOLE_EXPERIMENT),
-            best=self._best(row["best_phase"]),
-            error=error or None,
-            directory=self._path.parent,
-        )
-
-    def trials(self) -> list[TrialRecord]:
-        """Return all trials in the order of starting."""
-        return [self._trial(row) for row in self._all("SELECT * FROM trials ORDER BY sequence_id")]
-
-    def newest_trials(self, status: TrialStatus, most: int) -> list[TrialRecord]:
-        """Return the trials started last of those in this status, newest first."""
-        query = "SELECT * FROM trials WHERE status = ? ORDER BY sequence_id DESC LIMIT ?"
-        return [self._trial(row) for row in self._all(query, [status.value, most])]
-
-    def last_phase(self, sequence_id: int) -> PhaseRecord | None:
-        """Return the phase a trial began last; None if it has begun none."""
-        query = f"{_PHASE_QUERY} WHERE p.sequence_id = ? ORDER BY p.phase_index DESC LIMIT 1"
-        row = self._one(query, [sequence_id])
-        return self._phase(row) if row else None
-
-    def pace(self, most: int) -> Pace | None:
-        """Return what the newest phases spent their time on; None before there is one to tell.
-
-        A trial's first phase is left out: its parameters wait for the trial's process to start.
-
-        Args:
-            most: how many phases to look at.
-        """
-        row = self._one(_PACE_QUERY, [most])
-        return (
-            Pace(row["phases"], row["waited"], row["computed"]) if row and row["phases"] else None
-        )
-
-    def phases(
-        self, trial_id: str | None = None, top: int | None = None, optimize_mode: str = "maximize"
-    ) -> Iterator[PhaseRecord]:
-        """Yield phases in the order of asking; or the `top` best SUCCEEDED ones, best first.
-
-        Args:
-            trial_id: of this trial only.
-            top: how many of the best.
-            optimize_mode: which is better, "maximize" or "minimize".
-        """
-        query, arguments = _PHASE_QUERY, []
-        if trial_id is not None:
-            query, arguments = f"{query} WHERE t.trial_id = ?", [trial_id]
-        if top is None:
-            query += " ORDER BY p.id"
-        else:
-            query += " AND " if arguments else " WHERE "
-            query += "p.status = 'SUCCEEDED' AND p.score IS NOT NULL ORDER BY p.score "
-            query += "DESC" if optimize_mode == "maximize" else "ASC"
-            query += f", p.id LIMIT {int(top)}"
-        for row in self._execute(query, arguments):
-            yield self._phase(row)
-
-    def _phase(self, row: sqlite3.Row) -> PhaseRecord:
-        return PhaseRecord(
-            experiment_id=row["experiment_id"],
-            trial_id=row["trial_id"],
-            sequence_id=row["sequence_id"],
-            phase_index=row["phase_index"],
-            parameter_id=row["parameter_id"],
-            status=PhaseStatus(row["status"]),
-            reason=row["reason"],
-            parameters=_json(row["parameters"]),
-            value=_json(row["value"]),
-            intermediates=self._intermediates(row["id"]),
-            requested_at=row["requested_at"],
-            started_at=row["started_at"],
-            ended_at=row["ended_at"],
-            traceback=row["traceback"],
-        )
-
-    def _intermediates(self, phase: int) -> tuple[Any, ...]:
-        rows = self._all("SELECT value FROM intermediates WHERE phase=? ORDER BY number", [phase])
-        return tuple(decode(row["value"]) for row in rows)
-
-    def _trial(self, row: sqlite3.Row) -> TrialRecord:
-        return TrialRecord(
-            trial_id=row["trial_id"],
-            sequence_id=row["sequence_id"],
-            status=TrialStatus(row["status"]),
-            reason=row["reason"],
-            created_at=row["created_at"],
-            started_at=row["started_at"],
-            ended_at=row["ended_at"],
-            exit_status=row["exit_status"],
-            pid=row["pid"],
-            phases=self._phase_counts(row["sequence_id"]),
-        )
-
-    def _best(self, phase: int | None) -> BestPhase | None:
-        row = phase and self._one(_PHASE_QUERY + " WHERE p.id = ?", [phase])
-        if not row:
-            return None
-        return BestPhase(
-            trial_id=row["trial_id"],
-            sequence_id=row["sequence_id"],
-            phase_index=row["phase_index"],
-            parameter_id=row["parameter_id"],
-            value=_json(row["value"]),
-            parameters=_json(row["parameters"]),
-        )
-
-    def _has_tables(self) -> bool:
-        row = self._one("PRAGMA user_version")
-        return row is not None and row["user_version"] > 0
-
-    def _trial_counts(self) -> dict[str, int]:
-        rows = self._all("SELECT status, count(*) AS n FROM trials GROUP BY status")
-        return {row["status"]: row["n"] for row in rows}
-
-    def _phase_counts(self, sequence_id: int) -> dict[str, int]:
-        row = self._one("SELECT * FROM phase_counts WHERE sequence_id = ?", [sequence_id])
-        if row is None:
-            return {}
-        counts = {status.value: row[status.value.lower()] for status in _STATUSES}
-        return {status: count for status, count in counts.items() if count}
-
-    def _one(self, query: str, arguments: list[Any] | None = None) -> sqlite3.Row | None:
-        rows = self._all(query, arguments)
-        return rows[0] if rows else None
-
-    def _all(self, query: str, arguments: list[Any] | None = None) -> list[sqlite3.Row]:
-        return list(self._execute(query, arguments))
-
-    def _execute(self, query: str, arguments: list[Any] | None = None) -> Iterator[sqlite3.Row]:
-        try:
-            yield from self._connection.execute(query, arguments or [])
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot read the store {self._path}: {error}") from error
-
-
-def _json(text: str | None) -> Any:
-    return None if text is None else decode(text)

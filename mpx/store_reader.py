@@ -1,0 +1,236 @@
+"""Reading an experiment's database, while its manager writes or after."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mpx.errors import StoreError
+from mpx.migrations import check_version
+from mpx.protocol import decode
+from mpx.records import (
+    BestPhase,
+    ErrorRecord,
+    ExperimentRecord,
+    ExperimentStatus,
+    PhaseRecord,
+    PhaseStatus,
+    TrialRecord,
+    TrialStatus,
+)
+from mpx.rows import STATUSES, WHOLE_EXPERIMENT
+
+_PHASE_QUERY = """SELECT p.id, e.id AS experiment_id, t.trial_id, p.sequence_id, p.phase_index,
+    p.parameter_id, p.status, p.reason, p.traceback, p.parameters, p.value, p.requested_at, p.started_at,
+    p.ended_at FROM phases p JOIN trials t USING (sequence_id), experiment e"""
+
+
+_PACE_QUERY = """SELECT count(*) AS phases, avg(started_at - requested_at) AS waited,
+    avg(ended_at - started_at) AS computed FROM (SELECT * FROM phases
+    WHERE phase_index > 0 AND ended_at IS NOT NULL AND started_at IS NOT NULL
+    ORDER BY id DESC LIMIT ?)"""
+
+
+class Pace(NamedTuple):
+    """What a number of phases spent their time on: mean seconds a phase."""
+
+    phases: int
+    waited: float
+    computed: float
+
+
+class StoreReader:
+    """A reader's side: looks at the experiment while the manager runs, or after.
+
+    All that is read inside one `with` block is of one moment.
+
+    Args:
+        path: the database.
+
+    Raises:
+        StoreError: it does not exist, is no database, or was written by a newer mpx.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+            check_version(self._connection)
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot read the store {path}: {error}") from error
+        self._connection.row_factory = sqlite3.Row
+
+    def __enter__(self) -> StoreReader:
+        self._connection.execute("BEGIN")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def experiment(self, now: float) -> ExperimentRecord | None:
+        """Return the experiment; None if the manager has not written it yet.
+
+        Args:
+            now: seconds since the epoch, for the duration of a run that goes on.
+        """
+        row = self._one("SELECT * FROM experiment") if self._has_tables() else None
+        if row is None:
+            return None
+        running = now - row["running_since"] if row["running_since"] is not None else 0.0
+        error = row["error_type"] and ErrorRecord(
+            row["error_type"], row["error_message"], row["error_traceback"]
+        )
+        return ExperimentRecord(
+            id=row["id"],
+            name=row["name"],
+            status=ExperimentStatus(row["status"]),
+            reason=row["reason"],
+            created_at=row["created_at"],
+            started_at=row["started_at"],
+            ended_at=row["ended_at"],
+            duration=row["duration"] + running,
+            multi_phase=bool(row["multi_phase"]),
+            trial_concurrency=row["trial_concurrency"],
+            max_trial_num=row["max_trial_num"],
+            max_phase_num=row["max_phase_num"],
+            optimize_mode=row["optimize_mode"],
+            trials=self._trial_counts(),
+            phases=self._phase_counts(WHOLE_EXPERIMENT),
+            best=self._best(row["best_phase"]),
+            error=error or None,
+            directory=self._path.parent,
+        )
+
+    def trials(self) -> list[TrialRecord]:
+        """Return all trials in the order of starting."""
+        return [self._trial(row) for row in self._all("SELECT * FROM trials ORDER BY sequence_id")]
+
+    def newest_trials(self, status: TrialStatus, most: int) -> list[TrialRecord]:
+        """Return the trials started last of those in this status, newest first."""
+        query = "SELECT * FROM trials WHERE status = ? ORDER BY sequence_id DESC LIMIT ?"
+        return [self._trial(row) for row in self._all(query, [status.value, most])]
+
+    def last_phase(self, sequence_id: int) -> PhaseRecord | None:
+        """Return the phase a trial began last; None if it has begun none."""
+        query = f"{_PHASE_QUERY} WHERE p.sequence_id = ? ORDER BY p.phase_index DESC LIMIT 1"
+        row = self._one(query, [sequence_id])
+        return self._phase(row) if row else None
+
+    def pace(self, most: int) -> Pace | None:
+        """Return what the newest phases spent their time on; None before there is one to tell.
+
+        A trial's first phase is left out: its parameters wait for the trial's process to start.
+
+        Args:
+            most: how many phases to look at.
+        """
+        row = self._one(_PACE_QUERY, [most])
+        return (
+            Pace(row["phases"], row["waited"], row["computed"]) if row and row["phases"] else None
+        )
+
+    def phases(
+        self, trial_id: str | None = None, top: int | None = None, optimize_mode: str = "maximize"
+    ) -> Iterator[PhaseRecord]:
+        """Yield phases in the order of asking; or the `top` best SUCCEEDED ones, best first.
+
+        Args:
+            trial_id: of this trial only.
+            top: how many of the best.
+            optimize_mode: which is better, "maximize" or "minimize".
+        """
+        query, arguments = _PHASE_QUERY, []
+        if trial_id is not None:
+            query, arguments = f"{query} WHERE t.trial_id = ?", [trial_id]
+        if top is None:
+            query += " ORDER BY p.id"
+        else:
+            query += " AND " if arguments else " WHERE "
+            query += "p.status = 'SUCCEEDED' AND p.score IS NOT NULL ORDER BY p.score "
+            query += "DESC" if optimize_mode == "maximize" else "ASC"
+            query += f", p.id LIMIT {int(top)}"
+        for row in self._execute(query, arguments):
+            yield self._phase(row)
+
+    def _phase(self, row: sqlite3.Row) -> PhaseRecord:
+        return PhaseRecord(
+            experiment_id=row["experiment_id"],
+            trial_id=row["trial_id"],
+            sequence_id=row["sequence_id"],
+            phase_index=row["phase_index"],
+            parameter_id=row["parameter_id"],
+            status=PhaseStatus(row["status"]),
+            reason=row["reason"],
+            parameters=_json(row["parameters"]),
+            value=_json(row["value"]),
+            intermediates=self._intermediates(row["id"]),
+            requested_at=row["requested_at"],
+            started_at=row["started_at"],
+            ended_at=row["ended_at"],
+            traceback=row["traceback"],
+        )
+
+    def _intermediates(self, phase: int) -> tuple[Any, ...]:
+        rows = self._all("SELECT value FROM intermediates WHERE phase=? ORDER BY number", [phase])
+        return tuple(decode(row["value"]) for row in rows)
+
+    def _trial(self, row: sqlite3.Row) -> TrialRecord:
+        return TrialRecord(
+            trial_id=row["trial_id"],
+            sequence_id=row["sequence_id"],
+            status=TrialStatus(row["status"]),
+            reason=row["reason"],
+            created_at=row["created_at"],
+            started_at=row["started_at"],
+            ended_at=row["ended_at"],
+            exit_status=row["exit_status"],
+            pid=row["pid"],
+            phases=self._phase_counts(row["sequence_id"]),
+        )
+
+    def _best(self, phase: int | None) -> BestPhase | None:
+        row = phase and self._one(_PHASE_QUERY + " WHERE p.id = ?", [phase])
+        if not row:
+            return None
+        return BestPhase(
+            trial_id=row["trial_id"],
+            sequence_id=row["sequence_id"],
+            phase_index=row["phase_index"],
+            parameter_id=row["parameter_id"],
+            value=_json(row["value"]),
+            parameters=_json(row["parameters"]),
+        )
+
+    def _has_tables(self) -> bool:
+        row = self._one("PRAGMA user_version")
+        return row is not None and row["user_version"] > 0
+
+    def _trial_counts(self) -> dict[str, int]:
+        rows = self._all("SELECT status, count(*) AS n FROM trials GROUP BY status")
+        return {row["status"]: row["n"] for row in rows}
+
+    def _phase_counts(self, sequence_id: int) -> dict[str, int]:
+        row = self._one("SELECT * FROM phase_counts WHERE sequence_id = ?", [sequence_id])
+        if row is None:
+            return {}
+        counts = {status.value: row[status.value.lower()] for status in STATUSES}
+        return {status: count for status, count in counts.items() if count}
+
+    def _one(self, query: str, arguments: list[Any] | None = None) -> sqlite3.Row | None:
+        rows = self._all(query, arguments)
+        return rows[0] if rows else None
+
+    def _all(self, query: str, arguments: list[Any] | None = None) -> list[sqlite3.Row]:
+        return list(self._execute(query, arguments))
+
+    def _execute(self, query: str, arguments: list[Any] | None = None) -> Iterator[sqlite3.Row]:
+        try:
+            yield from self._connection.execute(query, arguments or [])
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot read the store {self._path}: {error}") from error
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else decode(text)

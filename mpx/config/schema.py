@@ -1,0 +1,49 @@
+"""The JSON Schema of configurations: what keys there are, what they allow, what they default to.
+
+`schema.json` is the single source. Beside the standard keywords it uses:
+
+    x-allowed     what the value may be, in words, where a pattern says it badly
+    x-hint        what to do when the value is refused
+    x-notYet      a reason, or a reason for each value: known and refused, as its work comes later
+    x-otherNames  what NNI v2 and others call the key, for did-you-mean
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mpx.config.problem import KeyPath
+
+SCHEMA_FILE = Path(__file__).with_name("schema.json")
+
+
+@cache
+def load_schema() -> dict[str, Any]:
+    """Return the schema; callers must not change it."""
+    schema: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    return schema
+
+
+def properties(*path: str | int) -> dict[Any, Any]:
+    """Return the schemas of the keys allowed at `path`; none for a level whose keys are free."""
+    found: dict[Any, Any] = load_schema()["properties"]
+    for key in path:
+        found = found.get(key, {}).get("properties", {})
+    return found
+
+
+def default(*path: str | int) -> Any:
+    """Return the default of the key at `path`, None if it has none."""
+    return properties(*path[:-1])[path[-1]].get("default")
+
+
+def homes() -> Iterator[tuple[str, KeyPath]]:
+    """Yield each name of each key, other names included, with the path that it belongs at."""
+    for path in ((), ("tuner",), ("trial",)):
+        for key, schema in properties(*path).items():
+            for name in (key, *schema.get("x-otherNames", ())):
+                yield name, (*path, key)

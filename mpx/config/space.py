@@ -1,0 +1,72 @@
+"""The search space of a configuration, inline or in a file of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mpx.config.paths import fault_of_file, path_from, similar_path
+from mpx.config.problem import KeyPath, Problem
+from mpx.config.reader import Document, read_document
+from mpx.config.suggestions import closest
+from mpx.errors import ConfigError
+from mpx.loader import BUILT_IN_TUNERS, load_built_in_tuner
+from mpx.search_space import TYPE_NAMES, SpaceProblem, check
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSpace:
+    """A search space, None if there is none (or none that can be read), and its problems."""
+
+    value: dict[str, Any] | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+def read_space(document: Document) -> FoundSpace:
+    """Return the search space that a document holds or points to, checked for its tuner."""
+    tuner = document.text("tuner", "builtinTunerName")
+    if "searchSpacePath" in document.mapping():
+        return _read_file(document, tuner)
+    if isinstance(document.find("searchSpace"), dict):
+        return _checked(document, ("searchSpace",), tuner)
+    return FoundSpace()
+
+
+def _read_file(document: Document, tuner: str | None) -> FoundSpace:
+    key = ("searchSpacePath",)
+    text = document.text(*key)
+    if not text:
+        return FoundSpace()
+    path = path_from(document.path, text)
+    if fault := fault_of_file(path):
+        return FoundSpace(None, (document.problem(key, fault, similar_path(path)),))
+    try:
+        return _checked(read_document(path), (), tuner)
+    except ConfigError as error:
+        return FoundSpace(None, error.problems)
+
+
+def _checked(document: Document, at: KeyPath, tuner: str | None) -> FoundSpace:
+    space = document.find(*at)
+    problems = [
+        document.problem((*at, *problem.path), problem.message)
+        for problem in _check_for(tuner, space)
+    ]
+    return FoundSpace(space, (*document.problems, *problems) if not at else tuple(problems))
+
+
+def _check_for(tuner: str | None, space: Any) -> list[SpaceProblem]:
+    if tuner in BUILT_IN_TUNERS:
+        built_in: Any = load_built_in_tuner(tuner)
+        found: list[SpaceProblem] = built_in.check_search_space(space)
+        return found
+    return [problem for problem in check(space) if not _is_own_type(space, problem.path)]
+
+
+def _is_own_type(space: Any, path: KeyPath) -> bool:
+    """Tell whether a problem is a `_type` that a tuner of one's own may well know."""
+    if path[-1:] != ("_type",):
+        return False
+    for key in path:
+        space = space[key]
+    return isinstance(space, str) and not closest(space, TYPE_NAMES, cutoff=0.8)

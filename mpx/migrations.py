@@ -89,12 +89,7 @@ MIGRATIONS = (
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database to this version of mpx; each change and its number commit together.
-
-    Raises:
-        StoreError: the database was written by a newer mpx.
-    """
-    check_version(connection)
+    """Bring a database to this version of mpx; each change and its number commit together."""
     (done,) = connection.execute("PRAGMA user_version").fetchone()
     for number, script in enumerate(MIGRATIONS[done:], done + 1):
         connection.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")

@@ -19,6 +19,8 @@ import fcntl
 import os
 import sqlite3
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from mpx.lifecycle import (
     TRIAL_TRANSITIONS,
     check_transition,
 )
-from mpx.migrations import migrate
+from mpx.migrations import check_version, migrate
 from mpx.records import ExperimentStatus, PhaseStatus, TrialStatus
 from mpx.rows import (
     INSERT_INTERMEDIATE,
@@ -51,7 +53,28 @@ from mpx.rows import (
 
 # A checkpoint holds up the loop for two fsyncs: every 16 MB.
 _CHECKPOINT_PAGES = 4000
+# A reader looks for some milliseconds; one that looks for longer than this, in seconds, is not waited for.
+_READER_PATIENCE = 2.0
 _POSITION = {status: position for position, status in enumerate(STATUSES)}
+
+_LAST_SIGN_OF_LIFE = """SELECT max(at) FROM (
+    SELECT running_since AS at FROM experiment
+    UNION ALL SELECT max(coalesce(ended_at, started_at, created_at)) FROM trials
+    UNION ALL SELECT max(coalesce(ended_at, started_at, requested_at)) FROM phases
+    UNION ALL SELECT max(reported_at) FROM intermediates)"""
+# In this order: which phases were open is seen by their trials.
+_CLOSE_INTERRUPTED = (
+    """UPDATE phases SET status = 'LOST', reason = 'its trial ended: ' || :reason, ended_at = :now
+        WHERE status IN ('WAITING', 'RUNNING') AND sequence_id IN
+        (SELECT sequence_id FROM trials WHERE status IN ('WAITING', 'RUNNING'))""",
+    """UPDATE trials SET status = 'USER_CANCELED', reason = :reason, ended_at = :now
+        WHERE status IN ('WAITING', 'RUNNING')""",
+    "UPDATE phase_counts SET lost = lost + waiting + running, waiting = 0, running = 0",
+    """UPDATE experiment SET status = CASE status WHEN 'ERROR' THEN status ELSE 'STOPPED' END,
+        reason = CASE status WHEN 'ERROR' THEN reason ELSE :reason END, ended_at = :now,
+        duration = duration + coalesce(:last - running_since, 0), running_since = NULL
+        WHERE ended_at IS NULL""",
+)
 
 
 class Store:
@@ -73,16 +96,12 @@ class Store:
         self._changed_counts: set[int] = set()
         self._removals: list[tuple[str, int]] = []
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
-            migrate(self._connection)
+            self._connection = _connect(path)
             # Synced here rather than by SQLite's FULL, which would hold up the writer meanwhile. SQLite
             # takes no locks on this file, so closing it frees none of them.
             self._wal_fd = os.open(f"{path}-wal", os.O_RDWR | os.O_CLOEXEC)
             _sync_directory(path.parent)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(f"cannot open the store {path}: {error}") from error
 
     @property
@@ -95,10 +114,6 @@ class Store:
             or self._removals
             or self._experiment is not None
         )
-
-    def count(self, status: PhaseStatus) -> int:
-        """Return how many phases of the experiment are in this status."""
-        return self._counts[WHOLE_EXPERIMENT][_POSITION[status]]
 
     def put_experiment(self, row: ExperimentRow) -> None:
         """Write the experiment's row with the next commit."""
@@ -167,7 +182,7 @@ class Store:
         """
         try:
             self._write()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise StoreError(f"cannot write to the store: {error}") from error
@@ -204,7 +219,7 @@ class Store:
                 executemany(
                     UPDATE_PHASE, [phase_changes(row) for row in self._phases if row.in_store]
                 )
-        if self._changed_counts:
+        if self._changed_counts or self._removals:
             self._write_counts()
         if self._intermediates:
             executemany(INSERT_INTERMEDIATE, self._intermediates)
@@ -230,12 +245,66 @@ class Store:
         if self.pending:
             self.commit()
         os.close(self._wal_fd)
-        try:
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.execute("PRAGMA journal_mode=DELETE")
-        except sqlite3.OperationalError:
-            pass  # a reader is looking; the next one to close cleans up
+        _leave_wal_mode(self._connection)
         self._connection.close()
+
+
+def close_interrupted(path: Path, reason: str, now: float) -> None:
+    """Close the store of an experiment whose manager died, when its trials are gone too.
+
+    The experiment is then STOPPED, unless it had failed before, its trials USER_CANCELED and their open
+    phases LOST. Of the last run, what counts as duration ends with the last that was recorded.
+
+    Args:
+        path: the database.
+        reason: for the experiment and its trials.
+        now: seconds since the epoch.
+
+    Raises:
+        StoreError: the file cannot be opened or written, or is no database.
+    """
+    try:
+        connection = _connect(path)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            (last,) = connection.execute(_LAST_SIGN_OF_LIFE).fetchone()
+            for statement in _CLOSE_INTERRUPTED:
+                connection.execute(statement, {"reason": reason, "now": now, "last": last})
+            connection.execute("COMMIT")
+            _leave_wal_mode(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot close the store {path}: {error}") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open a database for writing, at the version of this mpx."""
+    with ExitStack() as on_failure:
+        connection = sqlite3.connect(path, isolation_level=None)
+        on_failure.callback(connection.close)
+        check_version(connection)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+        migrate(connection)
+        on_failure.pop_all()
+    return connection
+
+
+def _leave_wal_mode(connection: sqlite3.Connection) -> None:
+    """Move everything into the database's one file, and do without the others if no reader stays."""
+    connection.execute("PRAGMA synchronous=FULL")
+    deadline = time.monotonic() + _READER_PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA wal_checkpoint")
+            connection.execute("PRAGMA journal_mode=DELETE")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                return
+        time.sleep(0.01)
 
 
 def _sync_directory(directory: Path) -> None:

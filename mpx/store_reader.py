@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,11 +57,9 @@ class StoreReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-            check_version(self._connection)
+            self._connection = _connect(path)
         except sqlite3.Error as error:
             raise StoreError(f"cannot read the store {path}: {error}") from error
-        self._connection.row_factory = sqlite3.Row
 
     def __enter__(self) -> StoreReader:
         self._connection.execute("BEGIN")
@@ -230,6 +229,16 @@ class StoreReader:
             yield from self._connection.execute(query, arguments or [])
         except sqlite3.Error as error:
             raise StoreError(f"cannot read the store {self._path}: {error}") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    with ExitStack() as on_failure:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        on_failure.callback(connection.close)
+        check_version(connection)
+        on_failure.pop_all()
+    connection.row_factory = sqlite3.Row
+    return connection
 
 
 def _json(text: str | None) -> Any:

@@ -96,7 +96,16 @@ class LocalProtocolError(ProtocolError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The other side sent something that the conversation does not allow now."""
+    """The other side sent something that the conversation does not allow now.
+
+    Args:
+        message: what was wrong.
+        seq: number of the message at fault; None where none could be read.
+    """
+
+    def __init__(self, message: str, seq: int | None = None) -> None:
+        super().__init__(message)
+        self.seq = seq
 
 
 class MessageError(ProtocolError):

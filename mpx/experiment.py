@@ -15,7 +15,7 @@ from __future__ import annotations
 import secrets
 import string
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -293,14 +293,14 @@ class Experiment:
         trial = self._trials[trial_id]
         self._take_in(trial, trial.connection.receive(data))
 
-    def _take_in(self, trial: _Trial, events: list[Event]) -> None:
+    def _take_in(self, trial: _Trial, events: Iterable[Event]) -> None:
         for event in events:
             if type(event) is dict:
                 self._HANDLERS[event["type"]](self, trial, event)
             elif type(event) is bytes:
                 self._service.log(trial.row.trial_id, event)
             elif type(event) is RemoteProtocolError:
-                self._on_violation(trial, str(event))
+                self._on_violation(trial, event)
 
     def _on_hello(self, trial: _Trial, message: dict[str, Any]) -> None:
         if trial.open is not None:
@@ -417,14 +417,15 @@ class Experiment:
         if trial.connection.greeted:
             turn.acks.append((trial.row.trial_id, trial.connection.ack()))
 
-    def _on_violation(self, trial: _Trial, error: str) -> None:
-        """Answer what was illegal where the trial waits for an answer, and always log it."""
-        self._mark(trial, f"protocol error: {error}")
-        if trial.open is not None and error == too_long(self._config.max_line_length):
+    def _on_violation(self, trial: _Trial, error: RemoteProtocolError) -> None:
+        """Say what was illegal in the trial's log, and to a trial that said hello."""
+        reason = str(error)
+        self._mark(trial, f"protocol error: {reason}")
+        if trial.open is not None and reason == too_long(self._config.max_line_length):
             trial.connection.close_phase()
-            self._close_phase(trial, PhaseStatus.FAILED, error)
+            self._close_phase(trial, PhaseStatus.FAILED, reason)
         if trial.connection.greeted:
-            self._send(trial, trial.connection.error(error))
+            self._send(trial, trial.connection.violation(error))
 
     def _rank(self, row: PhaseRow) -> None:
         if row.score is not None and is_better(self.row.optimize_mode, row.score, self._best_score):

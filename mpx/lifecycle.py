@@ -71,7 +71,7 @@ def check_transition(table: dict[Any, Any], before: Any, after: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When nothing new may begin. None is no limit; `deadline` is on the clock that `now` is read from."""
+    """When nothing new may begin. None is no limit; `max_exec_duration` is in seconds."""
 
     max_trial_num: int | None = None
     max_phase_num: int | None = None
@@ -124,7 +124,10 @@ def objective(value: Any) -> float | None:
         value = value.get("default")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return None if value != value else float(value)
+    try:
+        return None if value != value else float(value)
+    except OverflowError:  # a whole number that no float holds
+        return None
 
 
 def is_better(optimize_mode: str, score: float, best: float | None) -> bool:

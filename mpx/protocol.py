@@ -11,7 +11,8 @@ The rules, which `CONVERSATION` below states once for both sides:
   `final` result, or `failed`. Asking instead abandons it.
 - `hello` may come at any time: another process of the trial begins to speak. It starts a new
   sequence and finds no phase open.
-- `welcome`, `ack` and `error` change nothing, but an `error` that answers a request ends it.
+- `welcome`, `ack` and `error` change nothing, but an `error` that answers a request ends it: one that
+  gives the request's number.
 
 Both sides refuse what the table does not allow: the sender with `LocalProtocolError` before
 anything is sent, the receiver with a `RemoteProtocolError` among the events. The state stays.
@@ -26,13 +27,14 @@ A trial imports this module, so it keeps to Python 3.7 and to the standard libra
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Union
+from typing import Any, Dict, Iterator, Union
 
 from mpx.errors import LocalProtocolError, MessageError, RemoteProtocolError
 
 VERSION = 1
 TAG = b"@mpx "
 PIECE_TAG = b"@mpx:"
+_TAGS = (TAG, PIECE_TAG)
 _STEM = b"@mpx"
 _NEWLINE_STEM = b"\n" + _STEM
 DEFAULT_MAX_LINE = 64 * 1024 * 1024
@@ -71,7 +73,8 @@ CONVERSATION = {
 }
 FROM_TRIAL = frozenset(["hello", "request", "intermediate", "final", "failed"])
 FROM_MANAGER = frozenset(["welcome", "parameters", "no_more", "ack", "error"])
-_ANSWERS = frozenset(["parameters", "no_more"])
+_ANSWERS = frozenset(["parameters", "no_more", "error"])
+_MAX_SEQ = 2**53  # what every JSON reader takes for a whole number, and every database
 
 Message = Dict[str, Any]
 # bytes: text for the log. A RemoteProtocolError: what was wrong with a line of the other side.
@@ -86,10 +89,18 @@ def _encode_special(value: Any) -> Any:
             return value.tolist()
         return {"__ndarray__": value.tolist(), "dtype": str(value.dtype), "shape": shape}
     if isinstance(value, (set, frozenset)):
-        return {"__set__": list(value)}
+        return {"__set__": _in_order(value)}
     if isinstance(value, complex):
         return {"__complex__": [value.real, value.imag]}
     raise TypeError(f"{type(value).__name__} is not something JSON can say")
+
+
+def _in_order(items: Any) -> list[Any]:
+    """Return a set's items the same way in each process, if they have an order."""
+    try:
+        return sorted(items)
+    except TypeError:
+        return list(items)
 
 
 _to_json = json.JSONEncoder(separators=(",", ":"), default=_encode_special).encode
@@ -135,23 +146,26 @@ def in_pieces(payload: bytes, size: int) -> list[bytes]:
 def too_long(max_line: int) -> str:
     """Say that a line is over the limit, and what to do about it."""
     return (
-        f"a line of over {max_line} bytes: send less (write large results to a file in"
-        " MPX_OUTPUT_DIR and report its name), or raise `maxLineLength` in the configuration"
+        f"a line of over {max_line} bytes (`maxLineLength` in the configuration): raise that, or send"
+        " less: write large results to a file in MPX_OUTPUT_DIR and report its name"
     )
 
 
 class TaggedLines:
     """Parts what a trial writes into text for its log and lines of the protocol.
 
-    Text passes through at once, an incomplete line of it too; a tagged line is held until whole.
+    Text passes through at once, an incomplete line of it too; a tagged line is held until whole. The
+    newline that the SDK writes before a tag is no text: an empty line is held until it is clear
+    whether a tag follows.
     """
 
-    __slots__ = ("_held", "_held_size", "_in_text", "_skipping", "max_line")
+    __slots__ = ("_held", "_held_size", "_in_tagged", "_in_text", "_limit", "_skipping")
 
     def __init__(self, max_line: int) -> None:
-        self.max_line = max_line
+        self._limit = max_line + len(TAG)
         self._held: list[bytes] = []
         self._held_size = 0
+        self._in_tagged = False  # what is held begins with a tag
         self._in_text = False
         self._skipping = False
 
@@ -164,8 +178,8 @@ class TaggedLines:
         if self._in_text or self._skipping:
             data = self._finish_line(data, found)
         elif self._held:
-            if b"\n" not in data:
-                self._hold(data, found)
+            if self._in_tagged and b"\n" not in data:
+                self._hold_tagged(data, found)
                 return found
             data = self._release() + data
         at, start = 0, _next_tag(data, 0)
@@ -173,18 +187,20 @@ class TaggedLines:
             _add_text(found, data[at:start])
             end = data.find(b"\n", start)
             if end < 0:
-                self._hold(data[start:], found)
+                self._hold_tagged(data[start:], found)
                 return found
-            found.append((True, data[start:end]))
+            found.append((True, data[start:end] if end - start <= self._limit else b""))
             at = end + 1
             start = _next_tag(data, at)
-        self._add_rest(data[at:], found)
+        if at < len(data):
+            self._add_rest(data[at:], found)
         return found
 
-    @property
-    def holds_back(self) -> bool:
-        """Whether a line that may be tagged is incomplete."""
-        return bool(self._held)
+    def finish(self) -> list[tuple[bool, bytes]]:
+        """Return what was held back, for nothing more comes: it is whole."""
+        is_tagged = self._in_tagged
+        held = self._release()
+        return [(is_tagged, held)] if held else []
 
     def _finish_line(self, data: bytes, found: list[tuple[bool, bytes]]) -> bytes:
         """Take the end of a line that is text, or too long, off the front of `data`."""
@@ -196,37 +212,42 @@ class TaggedLines:
             self._in_text = self._skipping = False
         return data[len(line) :]
 
-    def _hold(self, part: bytes, found: list[tuple[bool, bytes]]) -> None:
+    def _hold_tagged(self, part: bytes, found: list[tuple[bool, bytes]]) -> None:
+        self._in_tagged = True
         self._held.append(part)
         self._held_size += len(part)
-        if self._held_size > self.max_line:
+        if self._held_size > self._limit:
             self._release()
             self._skipping = True
             found.append((True, b""))
 
     def _release(self) -> bytes:
         held = b"".join(self._held)
-        self._held, self._held_size = [], 0
+        self._held, self._held_size, self._in_tagged = [], 0, False
         return held
 
     def _add_rest(self, rest: bytes, found: list[tuple[bool, bytes]]) -> None:
-        """Pass on text whose last line may be incomplete, or be the beginning of a tag."""
+        """Pass on text, but for what may be the beginning of a tag or the newline before one."""
         last = rest.rfind(b"\n") + 1
-        if last < len(rest):
-            if _STEM.startswith(rest[last:]):
-                self._hold(rest[last:], found)
+        if not _STEM.startswith(rest[last:]):
+            self._in_text = True
+        else:
+            if rest[:last] == b"\n" or rest.endswith(b"\n\n", 0, last):
+                last -= 1
+            if last < len(rest):
+                self._held.append(rest[last:])
                 rest = rest[:last]
-            else:
-                self._in_text = True
         if rest:
             found.append((False, rest))
 
 
 def _next_tag(data: bytes, at: int) -> int:
     """Return where the next tagged line starts, from `at`, itself the start of a line; or -1."""
-    if data.startswith(_STEM, at):
+    if data.startswith(_TAGS, at):
         return at
     newline = data.find(_NEWLINE_STEM, at)
+    while newline >= 0 and not data.startswith(_TAGS, newline + 1):
+        newline = data.find(_NEWLINE_STEM, newline + 1)
     return newline + 1 if newline >= 0 else -1
 
 
@@ -256,26 +277,47 @@ class _Connection:
             raise LocalProtocolError(f"{kind!r} cannot be sent now: {self.state}")
         self.state = after
 
-    def _parse(self, payload: bytes) -> Message | RemoteProtocolError:
-        """Read one line of JSON; the state is as before."""
+    def _parse(self, payload: bytes) -> Message:
+        """Read one line of JSON.
+
+        Raises:
+            RemoteProtocolError: it is no message that this side takes in.
+            RecursionError: it is nested too deeply for the stack.
+        """
         try:
-            message: Message = decode(payload.decode())
+            message: Message = _from_json(payload.decode())
             kind = message["type"]
             known = kind in self._accepts
         except (ValueError, TypeError, KeyError):
-            return RemoteProtocolError("not a JSON object with a `type`: " + _shorten(payload))
+            raise RemoteProtocolError(
+                "not a JSON object with a `type`: " + _shorten(payload)
+            ) from None
         if not known:
-            return RemoteProtocolError(
-                "unknown message type {!r} (known: {})".format(
-                    kind, ", ".join(sorted(self._accepts))
-                )
-            )
+            names = ", ".join(sorted(self._accepts))
+            raise RemoteProtocolError(f"unknown message type {kind!r:.80} (known: {names})")
         return message
 
 
 def _shorten(payload: bytes) -> str:
     text = payload[:80].decode("ascii", "backslashreplace")
     return text if len(payload) <= 80 else text + "…"
+
+
+def _flaw(message: Message, kind: str, seq: Any) -> str | None:
+    """Say what is wrong with the fields of a trial's message; None if nothing is."""
+    if type(seq) is not int or not 0 <= seq <= _MAX_SEQ:
+        return f"`seq` numbers a trial's messages from 1; found {seq!r:.80}"
+    if kind == "final" or kind == "intermediate":
+        return None if "value" in message else f"{kind!r} has no `value`"
+    if kind == "failed" and not isinstance(message.get("error", {}), dict):
+        return "the `error` of 'failed' is not an object of `type`, `message` and `traceback`"
+    if kind == "hello" and not _is_token(message.get("session", "")):
+        return "the `session` of 'hello' is not a string of ASCII"
+    return None
+
+
+def _is_token(session: Any) -> bool:
+    return isinstance(session, str) and session.isascii()
 
 
 class ManagerConnection(_Connection):
@@ -310,18 +352,23 @@ class ManagerConnection(_Connection):
         self._pieces_size = 0
         self._pieces_total = b""
 
-    def receive(self, data: bytes) -> list[Event]:
-        """Take in what the trial wrote; return text, messages and errors in their order."""
-        events: list[Event] = []
-        for tagged, line in self._lines.feed(data):
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """Take in what the trial wrote; yield text, messages and errors in their order.
+
+        While an event is handled, the state and `last_seq` are those it led to: what stands behind
+        it is not taken in yet.
+        """
+        return self._take_in(self._lines.feed(data))
+
+    def end_of_output(self) -> Iterator[Event]:
+        """Take in that nothing more will come: a line that is held back is whole."""
+        return self._take_in(self._lines.finish())
+
+    def _take_in(self, found: list[tuple[bool, bytes]]) -> Iterator[Event]:
+        for tagged, line in found:
             event: Event | None = self._on_line(line) if tagged else line
             if event is not None:
-                events.append(event)
-        return events
-
-    def end_of_output(self) -> list[Event]:
-        """Take in that nothing more will come: a line that is held back is whole."""
-        return self.receive(b"\n") if self._lines.holds_back else []
+                yield event
 
     def close_phase(self) -> None:
         """End the open phase from this side: its result cannot be taken."""
@@ -332,13 +379,13 @@ class ManagerConnection(_Connection):
             return self._on_message(line[len(TAG) :])
         if line.startswith(PIECE_TAG):
             return self._on_piece(line[len(PIECE_TAG) :])
-        if not line:
-            return RemoteProtocolError(too_long(self.max_line))
-        return line + b"\n"
+        return RemoteProtocolError(too_long(self.max_line))
 
     def _on_piece(self, piece: bytes) -> Event | None:
         numbers, _, part = piece.partition(b" ")
         number, _, total = numbers.partition(b"/")
+        if not (number.isdigit() and total.isdigit()):
+            return PIECE_TAG + piece + b"\n"
         if number == b"1":
             self._pieces, self._pieces_size, self._pieces_total = [], 0, total
         elif total != self._pieces_total or number != b"%d" % (len(self._pieces) + 1):
@@ -355,10 +402,16 @@ class ManagerConnection(_Connection):
         return self._on_message(whole)
 
     def _on_message(self, payload: bytes) -> Event | None:
-        message = self._parse(payload)
-        if isinstance(message, RemoteProtocolError):
-            return message
+        try:
+            message = self._parse(payload)
+        except RemoteProtocolError as error:
+            return error
+        except RecursionError:
+            return RemoteProtocolError("nested too deeply: " + _shorten(payload))
         kind, seq = message["type"], message.get("seq", 0)
+        flaw = _flaw(message, kind, seq)
+        if flaw is not None:
+            return RemoteProtocolError(flaw)
         if kind == "hello":
             self.greeted, self.session = True, message.get("session")
         elif seq and seq <= self.last_seq:
@@ -366,7 +419,7 @@ class ManagerConnection(_Connection):
         after = CONVERSATION[self.state].get(kind)
         self.last_seq = seq
         if after is None:
-            return RemoteProtocolError(f"{kind!r} is not allowed now: {self.state}")
+            return RemoteProtocolError(f"{kind!r} is not allowed now: {self.state}", seq)
         self.state = after
         return message
 
@@ -395,13 +448,21 @@ class ManagerConnection(_Connection):
         return b'{"type":"ack","seq":%d}\n' % self.last_seq
 
     def error(self, message: str) -> bytes:
-        """Answer what was illegal. It ends a request that waits."""
+        """Answer a request: it cannot be met, and why."""
         state = self.state
         self._sending("error")
-        return (
-            f'{{"type":"error","seq":{self.last_seq},"state":{encode(state)},'
-            f'"message":{encode(message)}}}\n'
-        ).encode()
+        return _error(self.last_seq, state, message)
+
+    def violation(self, error: RemoteProtocolError) -> bytes:
+        """Tell the trial what it did wrong; a request that waits for its answer still waits."""
+        return _error(error.seq, self.state, str(error))
+
+
+def _error(seq: int | None, state: str, message: str) -> bytes:
+    return (
+        f'{{"type":"error","seq":{encode(seq)},"state":{encode(state)},'
+        f'"message":{encode(message)}}}\n'
+    ).encode()
 
 
 class TrialConnection(_Connection):
@@ -415,7 +476,7 @@ class TrialConnection(_Connection):
         atomic: longest write that the system does not cut apart (PIPE_BUF).
     """
 
-    __slots__ = ("_atomic", "_rest", "seq")
+    __slots__ = ("_atomic", "_awaited", "_rest", "seq")
 
     _accepts = FROM_MANAGER
 
@@ -423,11 +484,17 @@ class TrialConnection(_Connection):
         super().__init__(max_line)
         self.seq = 0
         self._atomic = atomic
+        self._awaited: str | None = None  # the session whose welcome has not come
         self._rest: list[bytes] = []
 
     def hello(self, sdk: str, pid: int, session: str) -> list[bytes]:
-        """Begin to speak: a new sequence. The welcome repeats `session`, a token of one's own."""
+        """Begin to speak: a new sequence.
+
+        The welcome repeats `session`, a token of one's own. All that comes before it was meant for
+        a process that spoke earlier, and is dropped.
+        """
         self.seq = 0
+        self._awaited = session
         return self._message(
             "hello",
             f',"protocol":{VERSION},"sdk":{encode(sdk)},"pid":{pid},"session":{encode(session)}',
@@ -446,8 +513,16 @@ class TrialConnection(_Connection):
         return self._message("final", ',"value":' + encode(value))
 
     def failed(self, kind: str, message: str, traceback: str) -> list[bytes]:
-        """End the open phase without a result."""
-        error = {"type": kind, "message": message, "traceback": traceback}
+        """End the open phase without a result. Text that would be too long is cut.
+
+        A character is at most twelve bytes of JSON.
+        """
+        short = self.max_line // 64
+        error = {
+            "type": kind[:short],
+            "message": message[:short],
+            "traceback": traceback[-3 * short :],
+        }
         return self._message("failed", ',"error":' + encode(error))
 
     def _message(self, kind: str, fields: str) -> list[bytes]:
@@ -479,11 +554,20 @@ class TrialConnection(_Connection):
         self._rest = []
 
     def _on_line(self, line: bytes) -> list[Message]:
-        message = self._parse(line)
-        if isinstance(message, RemoteProtocolError):
-            return []  # what a manager that died left half written
-        kind = message["type"]
-        if kind in _ANSWERS and message.get("seq") != self.seq:
+        try:
+            message = self._parse(line)
+        except RemoteProtocolError:
+            return []  # half a line of a manager that died, or more than this version knows
+        except RecursionError:
+            self.state = IDLE
+            raise RemoteProtocolError("the answer is nested too deeply for the stack") from None
+        kind, seq = message["type"], message.get("seq")
+        if self._awaited is not None:
+            if kind != "welcome" or message.get("session") != self._awaited:
+                return []
+            self._awaited = None
+            self.max_line = message.get("max_line", self.max_line)
+        elif kind in _ANSWERS and seq != self.seq and (seq is not None or self.state is ASKED):
             return []  # answers a message of an earlier sequence, or one answered already
         after = CONVERSATION[self.state].get(kind)
         if after is None:

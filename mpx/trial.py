@@ -16,7 +16,6 @@ Standard library alone, Python ≥ 3.7.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import select
 import sys
@@ -24,13 +23,14 @@ import threading
 from typing import TYPE_CHECKING, Any, Iterator
 
 from mpx.errors import LocalProtocolError, ProtocolError, UsageError
-from mpx.protocol import ASKED, DEFAULT_MAX_LINE, OPEN, TrialConnection
+from mpx.protocol import ASKED, DEFAULT_MAX_LINE, TrialConnection, decode, encode
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 _SDK = "mpx-python"
 _STANDALONE_ASKS = 10
+_GONE = "the manager is gone: `mpx status` tells what became of it"
 
 
 class Phase:
@@ -59,8 +59,7 @@ class Phase:
         Raises:
             ProtocolError: this phase is not open.
         """
-        self._check_open()
-        _session().report_intermediate(value)
+        _session().report_intermediate(value, self)
 
     def report_final(self, value: Any) -> None:
         """Report the phase's result; it is on disk when this returns.
@@ -71,14 +70,7 @@ class Phase:
         Raises:
             ProtocolError: this phase is not open.
         """
-        self._check_open()
-        _session().report_final(value)
-
-    def _check_open(self) -> None:
-        if _session().phase is not self:
-            raise LocalProtocolError(
-                f"phase {self.index} is over: it has its result, or a later phase was asked for"
-            )
+        _session().report_final(value, self)
 
     def __enter__(self) -> Phase:
         return self
@@ -89,8 +81,8 @@ class Phase:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        if error is not None and _session().phase is self:
-            _session().report_failed(error)
+        if error is not None:
+            _session().report_failed(error, self)
         if not self._go_on or not isinstance(error, Exception):
             return False
         _print_traceback(error)
@@ -146,7 +138,8 @@ def report_intermediate_result(value: Any) -> None:
     Raises:
         ProtocolError: no phase is open.
     """
-    _session().report_intermediate(value)
+    session = _session()
+    session.report_intermediate(value, session.phase)
 
 
 def report_final_result(value: Any) -> None:
@@ -158,7 +151,8 @@ def report_final_result(value: Any) -> None:
     Raises:
         ProtocolError: no phase is open.
     """
-    _session().report_final(value)
+    session = _session()
+    session.report_final(value, session.phase)
 
 
 def get_experiment_id() -> str:
@@ -177,7 +171,12 @@ def get_sequence_id() -> int:
 
 
 class _Session:
-    """What the functions above stand on; `parameters` are those of the last ask."""
+    """What the functions above stand on.
+
+    Attributes:
+        parameters: those of the last ask.
+        phase: the open one.
+    """
 
     def __init__(self) -> None:
         self.parameters: Any = None
@@ -187,19 +186,30 @@ class _Session:
         """Ask for the next phase and say whether there is one."""
         raise NotImplementedError
 
-    def report_intermediate(self, value: Any) -> None:
+    def report_intermediate(self, value: Any, phase: Phase | None) -> None:
         raise NotImplementedError
 
-    def report_final(self, value: Any) -> None:
+    def report_final(self, value: Any, phase: Phase | None) -> None:
         raise NotImplementedError
 
-    def report_failed(self, error: BaseException) -> None:
+    def report_failed(self, error: BaseException, phase: Phase) -> None:
         raise NotImplementedError
 
     def _begin(self, phase: Phase | None) -> bool:
         self.phase = phase
         self.parameters = phase.parameters if phase else None
         return phase is not None
+
+    def _check_open(self, phase: Phase | None) -> None:
+        if phase is None:
+            raise LocalProtocolError(
+                "a result was reported, but no phase is open: a phase takes one final result;"
+                " ask for the next parameters before reporting again"
+            )
+        if phase is not self.phase:
+            raise LocalProtocolError(
+                f"phase {phase.index} is over: it has its result, or a later phase was asked for"
+            )
 
 
 class _ManagedSession(_Session):
@@ -217,8 +227,11 @@ class _ManagedSession(_Session):
         self._told = False
 
     def ask(self, go_on: bool = False) -> bool:
+        if self._pid not in (0, os.getpid()):  # a fork, where another thread's lock stays taken
+            raise _not_the_owner()
         with self._lock:
-            self._own()
+            if not self._pid:
+                self._own()
             _flush_prints()
             if self._connection.state is not ASKED:  # else Ctrl-C cut the last wait for it short
                 self._begin(None)
@@ -230,40 +243,45 @@ class _ManagedSession(_Session):
                 Phase(reply["parameters"], reply["phase_index"], reply["parameter_id"], go_on)
             )
 
-    def report_intermediate(self, value: Any) -> None:
+    def report_intermediate(self, value: Any, phase: Phase | None) -> None:
         if self._is_mine("an intermediate result"):
             with self._lock:
-                self._check_open("an intermediate result")
+                self._check_open(phase)
                 self._send(self._connection.intermediate(value))
 
-    def report_final(self, value: Any) -> None:
+    def report_final(self, value: Any, phase: Phase | None) -> None:
         if self._is_mine("a final result"):
             with self._lock:
-                self._check_open("a final result")
+                self._check_open(phase)
                 self._end(self._connection.final(value))
 
-    def report_failed(self, error: BaseException) -> None:
-        if self._is_mine("a failed phase"):
-            text = _format_traceback(error)
-            with self._lock:
-                self._end(self._connection.failed(type(error).__name__, str(error), text))
+    def report_failed(self, error: BaseException, phase: Phase) -> None:
+        if phase is not self.phase or not self._is_mine("a failed phase"):
+            return
+        name, text, traceback = type(error).__name__, _message_of(error), _format_traceback(error)
+        with self._lock:
+            try:
+                self._end(self._connection.failed(name, text, traceback))
+            except ProtocolError as reason:  # it must not hide the error that ended the phase
+                _log(f"the failure of phase {phase.index} could not be reported: {reason}")
 
     def _end(self, writes: list[bytes]) -> None:
         self.phase = None
         self._send(writes)
         self._wait("ack")
 
-    def _check_open(self, what: str) -> None:
-        if self._connection.state is not OPEN:
-            raise LocalProtocolError(
-                f"{what} was reported, but no phase is open: a phase takes one final result;"
-                " ask for the next parameters before reporting again"
-            )
-
     def _is_mine(self, what: str) -> bool:
-        """Say whether this process owns the trial; if not, log once that `what` is dropped."""
+        """Say whether this process owns the trial; if not, log once that `what` is dropped.
+
+        Raises:
+            LocalProtocolError: no process owns it yet, so nobody has asked.
+        """
         if self._pid == os.getpid():
             return True
+        lock = -1 if self._pid else self._try_lock()
+        if lock >= 0:
+            os.close(lock)
+            self._check_open(None)
         if not self._told:
             self._told = True
             _log(f"{what} from process {os.getpid()} is dropped: it did not ask for parameters")
@@ -271,50 +289,67 @@ class _ManagedSession(_Session):
 
     def _own(self) -> None:
         """Become the process that speaks for the trial, if none does."""
-        if self._pid == os.getpid():
-            return
-        if self._pid or not self._try_lock():
-            raise ProtocolError(
-                f"process {os.getpid()} cannot ask for parameters: another process of this trial"
-                " does. Ask in one process (rank 0, the parent) and hand the parameters on"
-            )
-        self._pid = os.getpid()
+        if self._try_lock() < 0:
+            raise _not_the_owner()
         self._open_pipes()
-        # What an owner before this one left unread ends at the welcome that names our session.
         session = os.urandom(8).hex()
-        self._send(self._connection.hello(_SDK, self._pid, session))
-        while self._wait("welcome")["session"] != session:
-            pass
+        self._send(self._connection.hello(_SDK, os.getpid(), session))
+        self._wait("welcome")
+        self._pid = os.getpid()
 
-    def _try_lock(self) -> bool:
-        lock = os.open(os.path.join(self._directory, "owner"), os.O_RDWR | os.O_CREAT, 0o600)
-        lock = _move_high(lock)
+    def _try_lock(self) -> int:
+        """Return an fd that holds the trial's lock while it is open; -1 if another process does."""
+        path = os.path.join(self._directory, "owner")
+        lock = _move_high(self._open(path, os.O_RDWR | os.O_CREAT))
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except (BlockingIOError, PermissionError):
             os.close(lock)
-            return False
-        return True
+            return -1
+        return lock
 
     def _open_pipes(self) -> None:
         _flush_prints()
-        stdin, stdout, log = (
-            os.path.join(self._directory, name) for name in ("stdin", "stdout", "trial.log")
-        )
-        self._reader = _take(0, stdin, os.O_RDONLY, os.devnull, os.O_RDONLY)
-        self._writer = _take(1, stdout, os.O_WRONLY, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._reader = self._take(0, "stdin", os.O_RDONLY, os.devnull)
+        self._writer = self._take(1, "stdout", os.O_WRONLY, "trial.log")
         _show_prints_at_once()
 
+    def _take(self, fd: int, name: str, flags: int, instead: str) -> int:
+        """Return a private fd on the pipe `name`; where `fd` is that pipe, point it at `instead`."""
+        pipe = os.path.join(self._directory, name)
+        if _is_same_file(fd, pipe):
+            private = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
+            path = os.path.join(self._directory, instead)  # /dev/null stays itself
+            replacement = self._open(path, flags | os.O_APPEND | os.O_CREAT)
+            os.dup2(replacement, fd)
+            os.close(replacement)
+        else:
+            private = _move_high(self._open(pipe, flags | os.O_NONBLOCK))
+        os.set_blocking(private, True)  # another process on the same pipe may have changed that
+        return private
+
+    def _open(self, path: str, flags: int) -> int:
+        try:
+            return os.open(path, flags, 0o600)
+        except OSError as error:
+            raise ProtocolError(
+                f"the trial's own files cannot be opened: {error}. Has the trial ended? To run"
+                " without a manager, unset MPX_TRIAL_DIR"
+            ) from None
+
     def _send(self, writes: list[bytes]) -> None:
-        for data in writes:
-            os.write(self._writer, data)
+        try:
+            for data in writes:
+                os.write(self._writer, data)
+        except BrokenPipeError:
+            raise ProtocolError(_GONE) from None
 
     def _wait(self, *kinds: str) -> dict[str, Any]:
         """Read until a message of one of these kinds answers the last one sent."""
         while True:
             data = os.read(self._reader, 65536)
             if not data:
-                raise ProtocolError("the manager is gone: `mpx status` tells what became of it")
+                raise ProtocolError(_GONE)
             for message in self._connection.receive(data):
                 if message["type"] == "error":
                     raise ProtocolError(message["message"])
@@ -336,54 +371,50 @@ class _StandaloneSession(_Session):
             return self._begin(None)
         return self._begin(Phase(_given_parameters(), self._asks - 1, self._asks - 1, go_on))
 
-    def report_intermediate(self, value: Any) -> None:
-        self._check_open()
-        _log(f"phase {self._asks - 1}: intermediate result: {value!r}")
+    def report_intermediate(self, value: Any, phase: Phase | None) -> None:
+        self._check_open(phase)
+        _log(f"phase {self._asks - 1}: intermediate result: {encode(value)}")
 
-    def report_final(self, value: Any) -> None:
-        self._check_open()
+    def report_final(self, value: Any, phase: Phase | None) -> None:
+        self._check_open(phase)
+        _log(f"phase {self._asks - 1}: final result: {encode(value)}")
         self.phase = None
-        _log(f"phase {self._asks - 1}: final result: {value!r}")
 
-    def report_failed(self, error: BaseException) -> None:
-        self.phase = None
-        _log(f"phase {self._asks - 1}: failed: {type(error).__name__}: {error}")
-
-    def _check_open(self) -> None:
-        if self.phase is None:
-            raise LocalProtocolError(
-                "a result was reported, but no phase is open: ask for parameters first"
-            )
+    def report_failed(self, error: BaseException, phase: Phase) -> None:
+        if phase is self.phase:
+            self.phase = None
+            _log(f"phase {phase.index}: failed: {type(error).__name__}: {_message_of(error)}")
 
 
 def _given_parameters() -> Any:
     text = os.environ.get("MPX_PARAMETERS", "{}")
     try:
-        return json.loads(text)
+        return decode(text)
     except ValueError as error:
         raise UsageError(f"MPX_PARAMETERS is not JSON: {error}; found: {text[:80]}") from None
+
+
+def _not_the_owner() -> ProtocolError:
+    return ProtocolError(
+        f"process {os.getpid()} cannot ask for parameters: another process of this trial does."
+        " Ask in one process (rank 0, the parent) and hand the parameters on"
+    )
 
 
 _the_session: _Session | None = None
 
 
+_creation = threading.Lock()
+
+
 def _session() -> _Session:
     global _the_session
     if _the_session is None:
-        directory = os.environ.get("MPX_TRIAL_DIR")
-        _the_session = _ManagedSession(directory) if directory else _StandaloneSession()
+        with _creation:
+            if _the_session is None:
+                directory = os.environ.get("MPX_TRIAL_DIR")
+                _the_session = _ManagedSession(directory) if directory else _StandaloneSession()
     return _the_session
-
-
-def _take(fd: int, pipe: str, flags: int, instead: str, instead_flags: int) -> int:
-    """Return a private fd on the trial's pipe; where `fd` is that pipe, point it at `instead`."""
-    if not _is_same_file(fd, pipe):
-        return _move_high(os.open(pipe, flags))
-    private = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
-    replacement = os.open(instead, instead_flags, 0o600)
-    os.dup2(replacement, fd)
-    os.close(replacement)
-    return private
 
 
 def _is_same_file(fd: int, path: str) -> bool:
@@ -403,15 +434,25 @@ def _move_high(fd: int) -> int:
 def _flush_prints() -> None:
     """What was printed so far belongs before the phase that begins."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not stream.closed:
+        try:
             stream.flush()
+        except Exception:  # noqa: BLE001  (whatever the user put there, or closed)
+            pass
 
 
 def _show_prints_at_once() -> None:
     """Let `mpx logs --follow` show each line as it is printed."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(line_buffering=True)
+    try:
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    except Exception:  # noqa: BLE001  (whatever the user put there, or closed)
+        pass
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  (the user's own class)
+        return "no message: its __str__ failed"
 
 
 def _format_traceback(error: BaseException) -> str:
@@ -421,10 +462,8 @@ def _format_traceback(error: BaseException) -> str:
 
 
 def _print_traceback(error: BaseException) -> None:
-    sys.stderr.write(_format_traceback(error))
-    sys.stderr.flush()
+    print(_format_traceback(error), end="", file=sys.stderr, flush=True)
 
 
 def _log(text: str) -> None:
-    sys.stderr.write(f"mpx: {text}\n")
-    sys.stderr.flush()
+    print(f"mpx: {text}", file=sys.stderr, flush=True)

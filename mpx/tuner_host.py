@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import queue
 import random
 import sys
@@ -143,6 +144,7 @@ class AdaptedTuner:
             raise ClassLoadError(
                 f"{type(tuner).__name__} is no tuner: it has no `generate_parameters` method"
             )
+        self._wants_trial_ids = _names(self._generate_many, "trial_job_ids")
         self.generate = self._generate_one if generate is None else adapt(generate, 1)
         self.receive = self._adapted("receive_trial_result", 3)
         self.phase_end = self._adapted("phase_end", 2)
@@ -159,19 +161,26 @@ class AdaptedTuner:
         """Return (parameter_id, parameters) of as many first phases as the tuner has."""
         if self._generate_many is None:
             return self._generate_each(parameter_ids, trial_ids)
-        more = {}
-        if "trial_job_ids" in inspect.signature(self._generate_many).parameters:
-            more["trial_job_ids"] = list(trial_ids)
         try:
-            found = self._generate_many(list(parameter_ids), **more)
+            found = self._generate_list(parameter_ids, trial_ids)
         except NoMoreTrialError:
+            return []
+        return [pair for pair in zip(parameter_ids, found, strict=False) if pair[1] is not None]
+
+    def _generate_list(
+        self, parameter_ids: Sequence[int], trial_ids: Sequence[str]
+    ) -> Sequence[Any]:
+        assert self._generate_many is not None
+        more = {"trial_job_ids": list(trial_ids)} if self._wants_trial_ids else {}
+        found = self._generate_many(list(parameter_ids), **more)
+        if found is None:
             return []
         if not isinstance(found, (list, tuple)) or len(found) > len(parameter_ids):
             raise TunerError(
                 f"generate_multiple_parameters was asked for {len(parameter_ids)} and returned"
                 f" {_describe(found)}; it may return a list of as many, or fewer"
             )
-        return [pair for pair in zip(parameter_ids, found, strict=False) if pair[1] is not None]
+        return found
 
     def _generate_each(
         self, parameter_ids: Sequence[int], trial_ids: Sequence[str]
@@ -192,8 +201,7 @@ class AdaptedTuner:
             return None
 
     def _generate_one(self, parameter_id: int, trial_id: str) -> Any:
-        assert self._generate_many is not None
-        found = self._generate_many([parameter_id])
+        found = self._generate_list([parameter_id], [trial_id])
         return found[0] if found else None
 
     def _own(self, name: str) -> Callable[..., Any] | None:
@@ -223,10 +231,19 @@ def adapt(method: Callable[..., Any], leading: int) -> Callable[..., Any]:
     more = {"customized": False} if "customized" in named else {}
     if any_name or "trial_job_id" in named:
         return lambda *args: method(*args[:leading], trial_job_id=args[leading], **more)
-    positional = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
-    if positional - len(more) > leading or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    room = sum(p.name != "customized" for p in positional)
+    if room > leading or any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return lambda *args: method(*args, **more)
     return lambda *args: method(*args[:leading], **more)
+
+
+def _names(method: Callable[..., Any] | None, argument: str) -> bool:
+    """Say whether a method has an argument of this name."""
+    try:
+        return method is not None and argument in inspect.signature(method).parameters
+    except (TypeError, ValueError):  # written in C, without a signature
+        return False
 
 
 def _nothing(*_: Any) -> None:
@@ -295,15 +312,17 @@ class TunerHost:
                 self._ACTIONS[type(call)](self, call)
         except BaseException as error:  # noqa: BLE001
             self._failed = True
-            self._answers.append(Failed(describe_error(error)))
+            record = describe_error(error)
+            print(record.traceback, file=sys.stderr, flush=True)
+            self._answers.append(Failed(record))
 
     def _load(self, call: Load) -> None:
         random.seed(call.seed)
         tuner_class = call.load_class()
-        numpy = sys.modules.get("numpy")
-        if numpy is not None:
-            numpy.random.seed(call.seed % 2**32)
+        numpy_is_seeded = _seed_numpy(call.seed)
         tuner = call.construct(tuner_class)
+        if not numpy_is_seeded:
+            _seed_numpy(call.seed)
         self._tuner = AdaptedTuner(tuner)
         self._tuner.call("update_search_space", copy.deepcopy(call.search_space))
         mode = getattr(tuner, "optimize_mode", None)
@@ -340,8 +359,9 @@ class TunerHost:
 
     def _phase_end(self, call: PhaseEnd) -> None:
         assert self._tuner is not None
-        self._parameters.pop(call.parameter_id, None)
-        self._tuner.phase_end(call.parameter_id, False, call.trial_id)
+        # A phase for which the tuner had no parameters never was.
+        if self._parameters.pop(call.parameter_id, None) is not None:
+            self._tuner.phase_end(call.parameter_id, False, call.trial_id)
 
     def _trial_end(self, call: TrialEnd) -> None:
         assert self._tuner is not None
@@ -364,6 +384,15 @@ class TunerHost:
     }
 
 
+def _seed_numpy(seed: int) -> bool:
+    """Seed numpy's global generator, if the tuner imported numpy."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return False
+    numpy.random.seed(seed % 2**32)
+    return True
+
+
 def describe_error(error: BaseException) -> ErrorRecord:
     """Return the exception as a record, its traceback from the first frame outside this package."""
     cause = error.__cause__ if isinstance(error, ClassLoadError) and error.__cause__ else error
@@ -371,10 +400,14 @@ def describe_error(error: BaseException) -> ErrorRecord:
     while frames and frames.tb_next and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     text = "".join(traceback.format_exception(type(cause), cause, frames))
-    return ErrorRecord(type(cause).__name__, str(error), text)
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  (the user's own class)
+        message = "no message: its __str__ failed"
+    return ErrorRecord(type(cause).__name__, message, text)
 
 
-_PACKAGE = str(Path(__file__).resolve().parent)
+_PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 
 
 def _is_ours(file: str) -> bool:

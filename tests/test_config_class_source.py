@@ -172,4 +172,8 @@ def test_the_constructor_of_a_loaded_class_is_told_too():
     class Loaded:
         def __init__(self, a, *, b=1, **rest): ...
 
+    class Strict:
+        def __init__(self, a): ...
+
     assert Constructor.of(Loaded) == Constructor(("a", "b"), ("a",), takes_any=True)
+    assert Constructor.of(Strict) == Constructor(("a",), ("a",))

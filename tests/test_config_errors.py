@@ -530,6 +530,11 @@ CASES = [
         "3:12: trial.codeDir: found nothing at ~nobody-of-this-name/x; allowed: a directory",
     ),
     case(
+        "endless name of a directory",
+        trial("command: x", "codeDir: " + "x" * 300),
+        f"3:12: trial.codeDir: cannot look at {'x' * 300}: File name too long",
+    ),
+    case(
         "no class file",
         custom("goood.py", "GoodTuner"),
         "3:18: tuner.classFileName: found nothing at code/goood.py; allowed: a file | "
@@ -805,6 +810,11 @@ CASES = [
         "YAML 2",
         "%YAML 2.0\n---\na: b\n",
         "1:1: found another version of YAML; allowed: 1.2 and 1.1 | remove the %YAML line",
+    ),
+    case(
+        "anchor without a name",
+        top("description: & x"),
+        "1:15: no valid YAML",
     ),
     case(
         "python tag",

@@ -290,6 +290,22 @@ def test_a_key_path_is_written_like_code(path, text):
     assert key_path(path) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "nothing (null)"),
+        (False, "false"),
+        ({"a": 1}, "a mapping"),
+        ({}, "an empty mapping"),
+        ([1], "a list"),
+        ([], "an empty list"),
+        (1e-05, "1e-05"),
+    ],
+)
+def test_a_value_is_shown_in_a_few_words(value, text):
+    assert shown(value) == text
+
+
 def test_a_value_is_shown_with_nothing_a_terminal_obeys():
     assert shown("\x1b[31m\u202e") == repr("\x1b[31m\u202e")
     assert len(shown("x" * 1000)) == 60

@@ -40,7 +40,7 @@ class Source:
     def problem(self, position: Position, path: KeyPath, message: str, hint: str = "") -> Problem:
         """Return a problem at `position`, with the source line it is in."""
         line, column = position
-        source = self.lines[line - 1] if line <= len(self.lines) else ""
+        source = self.lines[line - 1]
         return Problem(self.name, line, column, key_path(path), message, hint, source)
 
     def position_at(self, index: int) -> Position:

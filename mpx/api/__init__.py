@@ -1,0 +1,69 @@
+"""The library behind the command line: start, look at, end and export experiments.
+
+Nothing here prints or exits. What a function cannot do it says by an exception of `mpx.errors`.
+"""
+
+from __future__ import annotations
+
+from mpx.api.exporting import FORMATS, export, export_to_file, format_of, write_array
+from mpx.api.home import delete, describe, find, home
+from mpx.api.json_forms import dumps, experiment_json, phase_json, trial_json
+from mpx.api.logs import Log, follow, read, tail
+from mpx.api.reading import (
+    Detail,
+    RunningTrial,
+    detail,
+    find_trial,
+    list_experiments,
+    phases,
+    show,
+    trial_logs,
+    trials,
+)
+from mpx.api.starting import Launch, create, launch
+from mpx.api.stopping import (
+    Stopped,
+    kill,
+    running_experiments,
+    stop,
+    the_running_experiment,
+    wait,
+)
+
+__all__ = [
+    "FORMATS",
+    "Detail",
+    "Launch",
+    "Log",
+    "RunningTrial",
+    "Stopped",
+    "create",
+    "delete",
+    "describe",
+    "detail",
+    "dumps",
+    "experiment_json",
+    "export",
+    "export_to_file",
+    "find",
+    "find_trial",
+    "follow",
+    "format_of",
+    "home",
+    "kill",
+    "launch",
+    "list_experiments",
+    "phase_json",
+    "phases",
+    "read",
+    "running_experiments",
+    "show",
+    "stop",
+    "tail",
+    "the_running_experiment",
+    "trial_json",
+    "trial_logs",
+    "trials",
+    "wait",
+    "write_array",
+]

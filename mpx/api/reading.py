@@ -1,0 +1,266 @@
+"""Looking at experiments, their trials and their phases; nothing here changes anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from mpx.api.home import ManagerProcess, describe, experiments, manager_of
+from mpx.api.logs import Log, tail
+from mpx.config.suggestions import closest
+from mpx.errors import MpxError, UsageError
+from mpx.lifecycle import ENDED
+from mpx.records import (
+    ExperimentPaths,
+    ExperimentRecord,
+    ExperimentStatus,
+    PhaseRecord,
+    TrialRecord,
+    TrialStatus,
+)
+from mpx.store_reader import Pace, StoreReader
+
+_STARTING = 60.0  # seconds in which a manager that has not said so may still begin
+_LAST_LINES = 10
+_MOST_FAILED = 3
+_MOST_PHASES = 1000
+_LIVE = (TrialStatus.RUNNING, TrialStatus.WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTrial:
+    """A trial that has not ended, and the phase it began last."""
+
+    trial: TrialRecord
+    phase: PhaseRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One experiment at one moment.
+
+    Attributes:
+        experiment: the experiment.
+        running: the trials that have not ended, newest first.
+        failed: the newest of those that FAILED, with the last lines of their logs.
+        pace: what its newest phases spent their time on.
+        now: when this was so, in seconds since the epoch.
+    """
+
+    experiment: ExperimentRecord
+    running: tuple[RunningTrial, ...]
+    failed: tuple[TrialRecord, ...]
+    pace: Pace | None
+    now: float
+
+
+def list_experiments() -> list[ExperimentRecord]:
+    """Return all experiments, oldest first; one that cannot be read is ERROR and says why."""
+    records = [show_or_excuse(paths) for paths in experiments()]
+    return sorted(records, key=lambda record: record.created_at)
+
+
+def show(paths: ExperimentPaths) -> ExperimentRecord:
+    """Return one experiment.
+
+    Raises:
+        MpxError: what it left cannot be read.
+    """
+    manager = manager_of(paths)
+    # Before the store is read: what a dead manager left there is final.
+    alive = manager is not None and manager.is_alive()
+    return _completed(_stored(paths, _as_of(paths, alive)), paths, manager, alive)
+
+
+def show_or_excuse(paths: ExperimentPaths) -> ExperimentRecord:
+    """Return one experiment; one that cannot be read is ERROR and says why."""
+    try:
+        return show(paths)
+    except MpxError as error:
+        created_at = paths.experiment.stat().st_mtime
+        return _empty(paths, paths.id, created_at, ExperimentStatus.ERROR, str(error))
+
+
+def detail(paths: ExperimentPaths) -> Detail:
+    """Return one experiment with what its trials do.
+
+    Raises:
+        MpxError: what it left cannot be read.
+    """
+    now = time.time()
+    experiment = show(paths)
+    with opened(paths) as reader:
+        if reader is None:
+            return Detail(experiment, (), (), None, now)
+        most = experiment.trial_concurrency
+        live = [trial for status in _LIVE for trial in reader.newest_trials(status, most)]
+        running = (RunningTrial(trial, reader.last_phase(trial.sequence_id)) for trial in live)
+        failed = reader.newest_trials(TrialStatus.FAILED, _MOST_FAILED)
+        return Detail(
+            experiment,
+            tuple(running),
+            tuple(_with_last_lines(paths, trial) for trial in failed),
+            reader.pace(_MOST_PHASES),
+            now,
+        )
+
+
+def trials(paths: ExperimentPaths) -> list[TrialRecord]:
+    """Return all trials in the order of starting; FAILED ones with the last lines of their logs."""
+    return [
+        _with_last_lines(paths, trial) if trial.status is TrialStatus.FAILED else trial
+        for trial in _stored_trials(paths)
+    ]
+
+
+def phases(
+    paths: ExperimentPaths, trial_id: str | None = None, top: int | None = None
+) -> Iterator[PhaseRecord]:
+    """Yield phases in the order of asking; or the `top` best SUCCEEDED ones, best first.
+
+    However many there are, few are in memory at a time.
+
+    Args:
+        paths: the experiment.
+        trial_id: of this trial only.
+        top: how many of the best.
+    """
+    with opened(paths) as reader:
+        experiment = reader and reader.experiment(0.0)
+        if reader and experiment:
+            yield from reader.phases(trial_id, top, experiment.optimize_mode)
+
+
+@contextmanager
+def opened(paths: ExperimentPaths) -> Iterator[StoreReader | None]:
+    """Look at the store at one moment; None where the manager has written nothing yet.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    if not paths.store.exists():
+        yield None
+        return
+    with StoreReader(paths.store) as reader:
+        yield reader if reader.experiment(0.0) else None
+
+
+def find_trial(paths: ExperimentPaths, text: str) -> TrialRecord:
+    """Return the trial that a user means.
+
+    Args:
+        paths: its experiment.
+        text: the trial's id, its sequence_id, or the beginning of its id; whichever fits first.
+
+    Raises:
+        UsageError: none fits, or several.
+    """
+    known = _stored_trials(paths)
+    fits = (
+        [trial for trial in known if trial.trial_id == text],
+        [trial for trial in known if str(trial.sequence_id) == text],
+        [trial for trial in known if text and trial.trial_id.startswith(text)],
+    )
+    found = next(filter(None, fits), [])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(trial.trial_id for trial in found)
+        raise UsageError(f"{text!r} may mean any of these trials: {several}")
+    near = closest(text, [trial.trial_id for trial in known])
+    hint = f"did you mean {near!r}?" if near else f"`mpx trials {paths.id}` lists all"
+    raise UsageError(f"no trial {text!r} in experiment {paths.id}; {hint}")
+
+
+def trial_logs(paths: ExperimentPaths, trial_id: str | None = None) -> list[Log]:
+    """Return the logs of all trials, or of one."""
+    return [
+        Log(paths.trial(trial.trial_id).log, trial, trial.status in _LIVE)
+        for trial in _stored_trials(paths)
+        if trial_id in (None, trial.trial_id)
+    ]
+
+
+def _as_of(paths: ExperimentPaths, alive: bool) -> float:
+    """Return when the experiment ran last: now, or when a manager that died wrote last."""
+    if alive:
+        return time.time()
+    written = [file.stat().st_mtime for file in paths.root.glob("experiment.db*")]
+    return max(written, default=time.time())
+
+
+def _stored(paths: ExperimentPaths, now: float) -> ExperimentRecord:
+    with opened(paths) as reader:
+        record = reader.experiment(now) if reader else None
+    return record or _described(paths)
+
+
+def _stored_trials(paths: ExperimentPaths) -> list[TrialRecord]:
+    with opened(paths) as reader:
+        return reader.trials() if reader else []
+
+
+def _described(paths: ExperimentPaths) -> ExperimentRecord:
+    """Return what is known while the manager has written nothing."""
+    description = describe(paths)
+    config = description.config
+    empty = _empty(paths, config.name, description.created_at, ExperimentStatus.INITIALIZING, None)
+    return replace(
+        empty,
+        multi_phase=config.multi_phase,
+        trial_concurrency=config.trial_concurrency,
+        max_trial_num=config.max_trial_num,
+        max_phase_num=config.max_phase_num,
+        optimize_mode=config.optimize_mode or empty.optimize_mode,
+    )
+
+
+def _empty(
+    paths: ExperimentPaths,
+    name: str,
+    created_at: float,
+    status: ExperimentStatus,
+    reason: str | None,
+) -> ExperimentRecord:
+    return ExperimentRecord(
+        id=paths.id,
+        name=name,
+        status=status,
+        reason=reason,
+        created_at=created_at,
+        started_at=None,
+        ended_at=None,
+        duration=0.0,
+        multi_phase=False,
+        trial_concurrency=1,
+        max_trial_num=None,
+        max_phase_num=None,
+        optimize_mode="maximize",
+        trials={},
+        phases={},
+        best=None,
+        error=None,
+        directory=paths.root,
+    )
+
+
+def _completed(
+    record: ExperimentRecord, paths: ExperimentPaths, manager: ManagerProcess | None, alive: bool
+) -> ExperimentRecord:
+    """Add what no store can say: whether its writer lives."""
+    record = replace(record, manager_pid=manager.pid if manager else None, manager_alive=alive)
+    if alive or record.status in ENDED:
+        return record
+    if manager is None and time.time() - record.created_at < _STARTING:
+        return record
+    reason = (
+        f"the manager died without ending the experiment; `mpx logs {paths.id} --manager` may tell"
+        f" why, `mpx stop {paths.id}` ends what is left of it"
+    )
+    return replace(record, status=ExperimentStatus.INTERRUPTED, reason=reason)
+
+
+def _with_last_lines(paths: ExperimentPaths, trial: TrialRecord) -> TrialRecord:
+    return replace(trial, last_lines=tail(paths.trial(trial.trial_id).log, _LAST_LINES))

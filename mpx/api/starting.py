@@ -1,0 +1,247 @@
+"""Starting an experiment: its directory, its manager, and the wait for its first trial."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import socket
+import string
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import mpx
+from mpx.api.home import home
+from mpx.api.logs import tail
+from mpx.api.tracebacks import user_frame
+from mpx.config.model import ExperimentConfig
+from mpx.errors import MpxError, StartError
+from mpx.records import ErrorRecord, ExitStatus, ExperimentPaths, ExperimentStatus
+
+_ID_LENGTH = 8
+_PACKAGE = Path(mpx.__file__).resolve().parent
+_LAST_LINES = 10
+
+# What `python -m mpx.manager` does, but mpx is found where this process found it: a shell in a source
+# tree may have it on no path that a fresh interpreter looks at. Through PYTHONPATH the manager would
+# hand that path on to its trials. `-P`: no module in the current directory gets in the way.
+_BOOTSTRAP = (
+    "import sys; place = sys.argv.pop(1); sys.path.insert(0, place); import mpx;"
+    " sys.path.append(sys.path.pop(0)); import runpy;"
+    " runpy.run_module('mpx.manager', run_name='__main__', alter_sys=True)"
+)
+
+# A manager outlives who started it. Held here, its Popen neither warns of that nor leaves a zombie.
+_managers: list[subprocess.Popen[bytes]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a manager says once: its first trial runs, or why none does."""
+
+    status: ExperimentStatus
+    reason: str | None = None
+    error: ErrorRecord | None = None
+
+
+class Launch:
+    """An experiment whose manager was just started.
+
+    Attributes:
+        paths: the experiment.
+        config: its resolved configuration.
+        beginning: what the manager said; None until then.
+    """
+
+    def __init__(
+        self,
+        paths: ExperimentPaths,
+        config: ExperimentConfig,
+        process: subprocess.Popen[bytes],
+        ready: int,
+    ) -> None:
+        self.paths = paths
+        self.config = config
+        self.beginning: Beginning | None = None
+        self._process = process
+        self._ready = ready
+        self._received = b""
+
+    def __enter__(self) -> Launch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._ready)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when `read` has something to tell."""
+        return self._ready
+
+    def read(self) -> bool:
+        """Take in what the manager said, waiting for it; say whether the manager still runs."""
+        data = os.read(self._ready, 65536)
+        self._received += data
+        if self.beginning is None and b"\n" in self._received:
+            self.beginning = _beginning(self._received)
+        if not data and self._process in _managers:
+            self._process.wait()
+            _managers.remove(self._process)
+        return bool(data)
+
+    def wait_ready(self) -> None:
+        """Wait until the first trial runs, or everything has ended already.
+
+        Raises:
+            StartError: no trial ran; the message says why.
+        """
+        while self.beginning is None:
+            if not self.read():
+                raise StartError(self._death(), self.paths.id)
+        self.check()
+
+    def check(self) -> None:
+        """Raise StartError if the manager said that no trial runs."""
+        said = self.beginning
+        if said and said.status in (ExperimentStatus.ERROR, ExperimentStatus.STOPPED):
+            traceback = said.error.traceback if said.error else None
+            message = _failure(self.paths.id, said, self.config.tuner.code_dir)
+            raise StartError(message, self.paths.id, traceback)
+
+    def _death(self) -> str:
+        code = self._process.returncode
+        how = ExitStatus(128 - code if code < 0 else code).describe()
+        lines = tail(self.paths.manager_log, _LAST_LINES) or ("(nothing)",)
+        return (
+            f"the manager of experiment {self.paths.id} died before the first trial ran ({how})."
+            f" The end of {self.paths.manager_log}:\n" + "\n".join(f"    {line}" for line in lines)
+        )
+
+
+def launch(config_path: Path) -> Launch:
+    """Check a configuration, make the experiment's directory and start its manager.
+
+    Raises:
+        ConfigError: the configuration has mistakes; nothing was made.
+        MpxError: the directory cannot be made.
+    """
+    # Of all that uses this module, creating alone needs yaml and jsonschema, which load slowly.
+    from mpx.config.validation import read_config
+
+    config = read_config(config_path)
+    try:
+        paths = _make_directory()
+        _fill(paths, config_path, config)
+    except OSError as error:
+        raise MpxError(f"cannot make the experiment's directory: {error}") from error
+    return _start_manager(paths, config)
+
+
+def create(config_path: Path) -> ExperimentPaths:
+    """Start an experiment; return when its first trial runs.
+
+    Raises:
+        ConfigError: the configuration has mistakes.
+        StartError: no trial ran; the message says why.
+    """
+    with launch(config_path) as started:
+        started.wait_ready()
+        return started.paths
+
+
+def _make_directory() -> ExperimentPaths:
+    experiments = home() / "experiments"
+    for directory in (*reversed(experiments.parents), experiments):
+        directory.mkdir(mode=0o700, exist_ok=True)
+    while True:
+        paths = ExperimentPaths(experiments / _new_id())
+        try:
+            paths.root.mkdir(mode=0o700)
+            return paths
+        except FileExistsError:
+            continue
+
+
+def _new_id() -> str:
+    rest = string.ascii_letters + string.digits
+    return secrets.choice(string.ascii_letters) + "".join(
+        secrets.choice(rest) for _ in range(_ID_LENGTH - 1)
+    )
+
+
+def _fill(paths: ExperimentPaths, config_path: Path, config: ExperimentConfig) -> None:
+    paths.config.write_bytes(config_path.read_bytes())
+    for directory in (paths.checkpoint, paths.trials, paths.sdk):
+        directory.mkdir(mode=0o700)
+    (paths.sdk / "mpx").symlink_to(_PACKAGE)
+    (paths.sdk / "nni").symlink_to(_PACKAGE / "compat" / "nni")
+    description = {
+        "id": paths.id,
+        "created_at": time.time(),
+        "config": config.to_json(),
+        "config_path": str(config_path.absolute()),
+        "host": socket.gethostname(),
+        "versions": {"mpx": mpx.__version__, "python": platform.python_version()},
+        "virtual_env": sys.prefix if sys.prefix != sys.base_prefix else None,
+    }
+    # Renamed last: an experiment exists once it has this file.
+    draft = paths.experiment.with_suffix(".draft")
+    draft.write_text(json.dumps(description, indent=2) + "\n")
+    draft.rename(paths.experiment)
+
+
+def _start_manager(paths: ExperimentPaths, config: ExperimentConfig) -> Launch:
+    ready, manager_side = os.pipe()
+    try:
+        with open(paths.manager_log, "ab", opener=_private) as log:
+            process = subprocess.Popen(
+                _manager_command(paths, manager_side),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(manager_side,),
+                start_new_session=True,
+            )
+    except OSError as error:
+        os.close(ready)
+        raise MpxError(f"cannot start the manager of experiment {paths.id}: {error}") from error
+    finally:
+        os.close(manager_side)
+    _managers[:] = [*(manager for manager in _managers if manager.poll() is None), process]
+    return Launch(paths, config, process, ready)
+
+
+def _manager_command(paths: ExperimentPaths, ready: int) -> list[str]:
+    bootstrap = [sys.executable, "-P", "-c", _BOOTSTRAP, str(_PACKAGE.parent)]
+    return [*bootstrap, str(paths.root), str(ready)]
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _beginning(received: bytes) -> Beginning:
+    data = json.loads(received.partition(b"\n")[0])
+    error = data.get("error") and ErrorRecord(**data["error"])
+    return Beginning(ExperimentStatus(data["status"]), data.get("reason"), error or None)
+
+
+def _failure(experiment_id: str, said: Beginning, code_dir: str | None) -> str:
+    if said.status is ExperimentStatus.STOPPED:
+        return f"experiment {experiment_id} was stopped before its first trial ran"
+    lines = [f"experiment {experiment_id} failed: {said.reason or 'no reason given'}"]
+    if said.error:
+        what = f"{said.error.type}: {said.error.message}"
+        lines += user_frame(said.error.traceback or "", code_dir)
+        lines += [] if what in lines[0] else [f"    {what}"]
+        lines.append(f"the whole traceback: mpx status {experiment_id}")
+    return "\n".join(lines)

@@ -1,0 +1,274 @@
+"""Ending experiments, whatever state they are in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mpx import api
+from mpx.api import control, stopping
+from mpx.api.control import Control
+from mpx.errors import NoSuchExperimentError, SurvivorsError, UsageError
+from mpx.processes import find_by_environment
+from mpx.records import ExperimentPaths, ExperimentStatus, TrialStatus
+from tests import stored
+from tests.lab import Lab, wait_until
+
+STUBBORN = """
+    import signal, time
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("up", flush=True)
+    time.sleep(1000)
+"""
+GRACE = "1s"
+
+
+@pytest.fixture(autouse=True)
+def _home(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPX_HOME", str(lab.home))
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a manager that hangs waits a little while only."""
+    for name in ("_ANSWER", "_SLACK", "_LAST_CHANCE"):
+        monkeypatch.setattr(stopping, name, 0.3)
+
+
+def start(lab: Lab, trial: str = STUBBORN) -> ExperimentPaths:
+    command = f"'{sys.executable}' trial.py"
+    config = lab.config(trial, trial={"codeDir": ".", "command": command, "gracePeriod": GRACE})
+    paths = api.create(config)
+    (running,) = api.detail(paths).running
+    log = paths.trial(running.trial.trial_id).log
+    wait_until(lambda: log.exists() and "up" in log.read_text(), "the trial")
+    return paths
+
+
+def stop_one(paths: ExperimentPaths) -> api.Stopped:
+    (stopped,) = api.stop([paths])
+    return stopped
+
+
+def test_stop_ends_what_ignores_sigterm_and_says_what_it_ended(lab: Lab) -> None:
+    paths = start(lab)
+    stopped = stop_one(paths)
+    assert (stopped.after.status, stopped.trials, stopped.had_ended) == ("STOPPED", 1, False)
+    assert stopped.killed == ()
+    assert lab.leftovers() == []
+
+
+def test_stopping_again_changes_nothing(lab: Lab) -> None:
+    paths = start(lab)
+    stop_one(paths)
+    before = api.show(paths)
+    stopped = stop_one(paths)
+    assert stopped.had_ended
+    assert api.show(paths) == before
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_manager_that_hangs_is_ended_with_all_its_trials(lab: Lab) -> None:
+    paths = start(lab)
+    pid = api.show(paths).manager_pid
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    stopped = stop_one(paths)
+    assert pid in stopped.killed
+    assert len(stopped.killed) > 1
+    assert lab.leftovers() == []
+    assert (stopped.after.status, stopped.after.manager_alive) == ("STOPPED", False)
+    assert "did not end by itself" in (stopped.after.reason or "")
+    assert [trial.status for trial in api.trials(paths)] == ["USER_CANCELED"]
+
+
+def test_manager_whose_socket_is_gone_is_stopped_by_a_signal(lab: Lab) -> None:
+    paths = start(lab)
+    paths.control_socket.unlink()
+    stopped = stop_one(paths)
+    assert (stopped.after.status, stopped.killed) == ("STOPPED", ())
+
+
+def test_trials_of_a_dead_manager_are_ended_politely(lab: Lab) -> None:
+    paths = start(
+        lab,
+        """
+        import signal, sys, time
+        signal.signal(signal.SIGTERM, lambda *_: (open("goodbye", "w"), sys.exit()))
+        print("up", flush=True)
+        time.sleep(1000)
+        """,
+    )
+    pid = api.show(paths).manager_pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not api.show(paths).manager_alive, "the manager's end")
+    assert api.show(paths).status == "INTERRUPTED"
+    assert api.the_running_experiment() == paths
+
+    stopped = stop_one(paths)
+    assert stopped.after.status == "STOPPED"
+    assert "the manager had died" in (stopped.after.reason or "")
+    assert lab.leftovers() == []
+    assert (lab.root / "goodbye").exists()
+
+
+def test_kill_ends_everything_at_once(lab: Lab) -> None:
+    paths = start(lab)
+    stopped = api.kill(paths)
+    assert (stopped.after.status, stopped.after.reason) == ("STOPPED", "killed, as was asked")
+    assert lab.leftovers() == []
+
+
+def test_children_of_a_tuner_end_with_a_killed_manager(lab: Lab) -> None:
+    lab.write(
+        "tuner.py",
+        """
+        import mpx, subprocess
+        class Counter(mpx.Tuner):
+            def __init__(self):
+                child = subprocess.Popen(["sleep", "1000"], env={"THE_CHILD": "1"})
+                open("child", "w").write(str(child.pid))
+            def generate_parameters(self, parameter_id, **kwargs): return {}
+            def receive_trial_result(self, *args, **kwargs): pass
+        """,
+    )
+    paths = start(lab)
+    assert find_by_environment("THE_CHILD", "1")
+    api.kill(paths)
+    wait_until(lambda: not find_by_environment("THE_CHILD", "1"), "the child's end")
+
+
+def test_survivors_are_named_with_their_commands(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = stored.experiment(lab.home, trial_status=TrialStatus.RUNNING)
+    monkeypatch.setattr(stopping, "processes_of", lambda paths: [os.getpid()])
+    monkeypatch.setattr(stopping, "send_signal", lambda pids, number: None)
+    monkeypatch.setattr(stopping, "kill_all", lambda name, value: [os.getpid(), 2**22 + 1])
+    with pytest.raises(SurvivorsError) as caught:
+        stop_one(paths)
+    first, second, third = str(caught.value).splitlines()
+    assert paths.id in first
+    assert str(os.getpid()) in second
+    assert "pytest" in second
+    assert "command unknown" in third
+
+
+def test_experiment_that_cannot_be_read_is_ended_all_the_same(lab: Lab) -> None:
+    paths = stored.experiment(lab.home, status=ExperimentStatus.RUNNING)
+    environment = {**os.environ, "MPX_EXPERIMENT_ID": paths.id}
+    with subprocess.Popen(["sleep", "1000"], env=environment) as orphan:
+        wait_until(lab.leftovers, "the orphan")
+        paths.experiment.write_text("{")
+        paths.store.unlink()
+        stop_one(paths)
+        assert orphan.wait() == -signal.SIGTERM
+
+
+def test_all_are_asked_before_one_is_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    monkeypatch.setattr(stopping._Stop, "ask", lambda self: events.append("ask"))
+    monkeypatch.setattr(stopping._Stop, "finish", lambda self: events.append("finish"))
+    targets = [stored.experiment(lab.home, f"abcdefg{n}") for n in range(2)]
+    list(api.stop(targets))
+    assert events == ["ask", "ask", "finish", "finish"]
+
+
+def test_no_running_experiment_is_an_error_of_its_own(lab: Lab) -> None:
+    stored.experiment(lab.home)
+    assert api.running_experiments() == []
+    with pytest.raises(NoSuchExperimentError, match="no experiment runs"):
+        api.the_running_experiment()
+
+
+def test_several_running_experiments_are_listed(lab: Lab) -> None:
+    for name in ("first", "second"):
+        paths = stored.experiment(lab.home, f"{name}12", status=ExperimentStatus.RUNNING, name=name)
+        stored.say_who_manages(paths, os.getpid())
+    with pytest.raises(UsageError, match=r"--all:\n  first12  first\n  second12  second"):
+        api.the_running_experiment()
+
+
+# -- the control socket ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[socket.socket]:
+    with _listen(tmp_path / "control.sock") as listening:
+        yield listening
+
+
+def _listen(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX)
+    here = Path.cwd()
+    os.chdir(path.parent)
+    listening.bind(path.name)
+    os.chdir(here)
+    listening.listen()
+    return listening
+
+
+def test_socket_with_a_long_path_is_reached(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 100) / ("y" * 100)
+    deep.mkdir(parents=True)
+    here = Path.cwd()
+    with _listen(deep / "control.sock"), Control(deep / "control.sock", 1.0):
+        assert Path.cwd() == here
+
+
+def test_end_of_the_connection_is_the_managers_end(tmp_path: Path, server: socket.socket) -> None:
+    with Control(tmp_path / "control.sock", 1.0) as connection:
+        other_side, _ = server.accept()
+        assert connection.wait_end(0.01) is False
+        other_side.sendall(b'{"ok": true}\n')
+        other_side.close()
+        assert connection.wait_end(None) is True
+
+
+@pytest.mark.parametrize(
+    ("answer", "taken"),
+    [
+        (b'{"ok": true, "pid": 1}\n', True),
+        (b'{"ok": false}\n', False),
+        (b"", False),
+        (b"?\n", False),
+    ],
+)
+def test_answer_tells_whether_the_manager_took_it(
+    tmp_path: Path, server: socket.socket, answer: bytes, taken: bool
+) -> None:
+    asked: list[bytes] = []
+
+    def serve() -> None:
+        with server.accept()[0] as other_side:
+            asked.append(other_side.recv(4096))
+            other_side.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with Control(tmp_path / "control.sock", 5.0) as connection:
+        assert connection.ask({"command": "stop", "drain": True}) is taken
+    thread.join()
+    assert json.loads(asked[0]) == {"command": "stop", "drain": True}
+
+
+def test_manager_that_says_nothing_does_not_hold_us(tmp_path: Path, server: socket.socket) -> None:
+    with Control(tmp_path / "control.sock", 0.05) as connection:
+        assert connection.ask({"command": "ping"}) is False
+
+
+def test_nobody_listening_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        Control(tmp_path / "control.sock", 1.0)
+
+
+def test_longest_address_fits_every_system() -> None:
+    assert control._LONGEST_ADDRESS <= 103

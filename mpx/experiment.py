@@ -100,6 +100,7 @@ class _Turn:
     """What one turn notes."""
 
     commit: bool = False
+    ready: bool = False
     sends: list[tuple[str, bytes]] = field(default_factory=list)
     acks: list[tuple[str, bytes]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -159,9 +160,9 @@ class Experiment:
         self._next_parameter_id = 0
         self._best_score: float | None = None
         self._tuner_is_empty = False
+        self._has_news = False  # for the tuner, since it was last asked for first phases
         self._closing: str | None = None  # why no phase begins any more, if that is so
         self._finishing = False
-        self.survivors: list[int] = []
 
     # -- the turn ---------------------------------------------------------------------------------
 
@@ -173,6 +174,8 @@ class Experiment:
             self._store.commit()
         elif self._store.pending:
             self._turns.commit_soon()
+        if turn.ready:
+            self._turns.ready()
         if turn.acks:
             self._turns.when_durable(lambda: self._send_all(turn.acks))
         self._send_all(turn.sends)
@@ -234,6 +237,7 @@ class Experiment:
         )
         self._put_experiment()
         self._fill()
+        self._check_end()
 
     def _on_parameters(self, answer: Parameters) -> None:
         trial = self._asking.pop(answer.parameter_id, None)
@@ -266,22 +270,29 @@ class Experiment:
             turn.commit = True
             turn.starts.append(trial)
         self._first_asks -= 1
-        if not self._first_asks and self._empty:
-            self._tuner_is_empty = True
-            while self._empty:  # the last first, so that their sequence ids are used again
-                self._drop(*self._empty.pop())
+        if not self._first_asks:
+            if self._empty:
+                # What it was told since it was asked, it did not know when it answered.
+                self._tuner_is_empty = not self._has_news
+                self._drop_empty()
+            self._fill()  # the slots that became free meanwhile
             self._check_end()
 
-    def on_failure(self, error: ErrorRecord) -> None:
-        """The tuner failed: nothing new begins, open phases finish."""
+    def on_failure(self, error: ErrorRecord, what: str = "the tuner failed") -> None:
+        """The experiment cannot go on: nothing new begins, open phases finish.
+
+        Args:
+            error: goes on record.
+            what: what failed, in the words that users see.
+        """
         if self.row.error is not None or self.row.status in ENDED:
             return
-        self.row.error = error
-        self._closing = f"the tuner failed: {error.type}: {error.message}"
-        self.row.reason = self._closing
+        message, traceback = _as_text(error.message), error.traceback
+        self.row.error = ErrorRecord(error.type, message, traceback and _as_text(traceback))
+        self._closing = self.row.reason = f"{what}: {error.type}: {message}"
         self._store.set_experiment_status(self.row, ExperimentStatus.ERROR)
         self._put_experiment()
-        self._turns.ready()
+        self._note().ready = True
         for parameter_id in list(self._asking):
             self._on_parameters(Parameters(parameter_id, None))
         self._check_end()
@@ -354,6 +365,8 @@ class Experiment:
         """Give a trial the parameters it asked for."""
         assert row.parameters is not None
         trial.open = row
+        trial.refusals = 0
+        row.request_seq = trial.connection.last_seq
         if len(row.parameters) > self._config.max_line_length:
             reason = f"its parameters are {too_long(self._config.max_line_length)}"
             self._close_phase(trial, PhaseStatus.FAILED, reason)
@@ -402,13 +415,13 @@ class Experiment:
         self._tuner_may_have_more()
 
     def _on_failed(self, trial: _Trial, message: dict[str, Any]) -> None:
-        error = message.get("error") or {}
+        error = message.get("error", {})
         row = trial.open
         assert row is not None
-        row.traceback = _as_text(error.get("traceback"))
+        row.traceback = _as_text(error["traceback"]) if error.get("traceback") else None
         row.final_seq = trial.connection.last_seq
-        reason = f"{_as_text(error.get('type'))}: {_as_text(error.get('message'))}"
-        self._close_phase(trial, PhaseStatus.FAILED, reason)
+        said = [_as_text(error[key]) for key in ("type", "message") if error.get(key)]
+        self._close_phase(trial, PhaseStatus.FAILED, ": ".join(said) or "the trial gave no reason")
         self._acknowledge(trial)
 
     def _acknowledge(self, trial: _Trial) -> None:
@@ -465,6 +478,7 @@ class Experiment:
 
     def _tuner_may_have_more(self) -> None:
         """A tuner that had nothing is asked again after a result or the end of a trial."""
+        self._has_news = True
         if self._tuner_is_empty:
             self._tuner_is_empty = False
             self._fill()
@@ -478,6 +492,7 @@ class Experiment:
             return
         trials = [self._new_trial() for _ in range(count)]
         self._first_asks = count
+        self._has_news = False
         self._post(
             AskFirst(
                 [trial.first_parameter_id for trial in trials],
@@ -511,6 +526,10 @@ class Experiment:
         self._open_phase(trial)
         return trial
 
+    def _drop_empty(self) -> None:
+        while self._empty:  # the last first, so that their sequence ids are used again
+            self._drop(*self._empty.pop())
+
     def _drop(self, trial: _Trial, phase: PhaseRow) -> None:
         """Forget a trial for which there were no parameters: it never was."""
         del self._trials[trial.row.trial_id]
@@ -539,20 +558,22 @@ class Experiment:
         try:
             identity = self._service.start(spec)
         except OSError as error:
+            self.on_failure(
+                ErrorRecord(type(error).__name__, str(error)), "a trial cannot be started"
+            )
+            trial.canceled = (TrialStatus.FAILED, f"it cannot be started: {_as_text(error)}")
             self._end_trial(trial, ExitStatus(None))
-            self.on_failure(ErrorRecord("OSError", f"a trial cannot be started: {error}", None))
             return
         row.pid, row.process_start = identity.pid, identity.start
         row.started_at = self._clock()
         self._store.set_trial_status(row, TrialStatus.RUNNING)
-        self._note().commit = True
-        self._turns.ready()
+        turn = self._note()
+        turn.commit = turn.ready = True
 
     def on_exit(self, trial_id: str, status: ExitStatus) -> None:
         """A trial and all it started are gone."""
         trial = self._trials[trial_id]
         self._take_in(trial, trial.connection.end_of_output())
-        self.survivors.extend(status.survivors)
         self._end_trial(trial, status)
 
     def _end_trial(self, trial: _Trial, exit_status: ExitStatus) -> None:
@@ -571,6 +592,7 @@ class Experiment:
         self._store.set_trial_status(row, outcome)
         self._note().commit = True
         self._post(TrialEnd(trial.first_parameter_id, exit_status.code == 0, row.trial_id))
+        self._has_news = True
         self._tuner_is_empty = False
         self._fill()
         self._check_end()
@@ -591,6 +613,7 @@ class Experiment:
         if self.row.status in (ExperimentStatus.INITIALIZING, ExperimentStatus.RUNNING):
             self._store.set_experiment_status(self.row, ExperimentStatus.STOPPING)
             self._put_experiment()
+        self._drop_empty()
         for trial in list(self._trials.values()):
             if trial.row.status is TrialStatus.WAITING:
                 self._stop_waiting(trial)
@@ -663,18 +686,23 @@ class Experiment:
 def _outcome(trial: _Trial, exit_status: ExitStatus) -> tuple[TrialStatus, str]:
     """Return a trial's status and the reason for it."""
     if trial.canceled is not None:
-        return trial.canceled
-    if trial.row.status is TrialStatus.WAITING:
-        return TrialStatus.SYS_CANCELED, "the experiment ended before it started"
-    if exit_status.code == 0:
-        return TrialStatus.SUCCEEDED, trial.row.reason or "exit status 0"
-    return TrialStatus.FAILED, exit_status.describe()
+        status, reason = trial.canceled
+    elif trial.row.status is TrialStatus.WAITING:
+        status, reason = TrialStatus.SYS_CANCELED, "the experiment ended before it started"
+    elif exit_status.code == 0:
+        status, reason = TrialStatus.SUCCEEDED, trial.row.reason or "exit status 0"
+    else:
+        status, reason = TrialStatus.FAILED, exit_status.describe()
+    if exit_status.survivors:
+        pids = ", ".join(map(str, exit_status.survivors))
+        reason = f"{reason}; these processes of it could not be ended: {pids}"
+    return status, reason
 
 
 def _new_trial_id() -> str:
     letters = string.ascii_letters
     return secrets.choice(letters) + "".join(
-        secrets.choice(letters + string.digits) for _ in range(4)
+        secrets.choice(letters + string.digits) for _ in range(7)
     )
 
 

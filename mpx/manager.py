@@ -31,7 +31,7 @@ from mpx.errors import StoreError
 from mpx.experiment import Experiment
 from mpx.lifecycle import ENDED
 from mpx.processes import kill_all, start_of
-from mpx.records import ErrorRecord, ExperimentPaths
+from mpx.records import ExperimentPaths
 from mpx.rows import ExperimentRow
 from mpx.store import Store
 from mpx.syncer import Syncer
@@ -177,9 +177,7 @@ class Manager:
             # Nothing can be recorded any more; the log tells why.
             kill_all("MPX_EXPERIMENT_ID", self._paths.id)
             os._exit(1)
-        self._experiment.on_failure(
-            ErrorRecord(record.type, f"mpx itself failed: {record.message}", record.traceback)
-        )
+        self._experiment.on_failure(record, "mpx itself failed")
 
     # -- what the tuner and the trials find -------------------------------------------------------
 

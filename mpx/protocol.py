@@ -417,9 +417,9 @@ class ManagerConnection(_Connection):
         elif seq and seq <= self.last_seq:
             return None  # sent again, and taken in already
         after = CONVERSATION[self.state].get(kind)
-        self.last_seq = seq
         if after is None:
             return RemoteProtocolError(f"{kind!r} is not allowed now: {self.state}", seq)
+        self.last_seq = seq
         self.state = after
         return message
 

@@ -25,6 +25,7 @@ from mpx.records import ErrorRecord, ExperimentStatus, PhaseStatus, TrialStatus
 from mpx.rows import ExperimentRow, PhaseRow, TrialRow
 from mpx.store import Store, close_interrupted
 from mpx.store_reader import StoreReader
+from tests.counts import assert_counts
 
 T0 = 1_700_000_000.0
 
@@ -99,18 +100,6 @@ def read_experiment(path, now=T0):
 
 def read_trials(path):
     return read(path, lambda reader: reader.trials())
-
-
-def assert_counts(path):
-    """The counters say what counting the rows says, of each trial and of the experiment."""
-    trials, whole = {}, {}
-    with StoreReader(path) as reader:
-        for phase in reader.phases():
-            own = trials.setdefault(phase.sequence_id, {})
-            own[phase.status] = own.get(phase.status, 0) + 1
-            whole[phase.status] = whole.get(phase.status, 0) + 1
-        assert {t.sequence_id: t.phases for t in reader.trials() if t.phases} == trials
-        assert reader.experiment(T0).phases == whole
 
 
 # -- writing --------------------------------------------------------------------------------------
@@ -627,14 +616,14 @@ def test_the_newest_trials_of_a_status(store, path):
     assert [trial.sequence_id for trial in newest] == [4, 2]
 
 
-def test_the_pace_is_of_the_newest_ended_phases_but_the_trials_first(store, path):
+def test_the_pace_is_of_those_of_the_newest_phases_that_ended_but_no_trials_first(store, path):
     assert read(path, lambda reader: reader.pace(10)) is None
     for number in range(4):
         row = phase_row(number, started_at=T0 + number + 2, ended_at=T0 + number + 2 + 10 * number)
         store.add_phase(row)
     store.add_phase(phase_row(4))
     store.commit()
-    assert read(path, lambda reader: reader.pace(2)) == (2, 2.0, 25.0)
+    assert read(path, lambda reader: reader.pace(3)) == (2, 2.0, 25.0)
     assert read(path, lambda reader: reader.pace(10)) == (3, 2.0, 20.0)
 
 

@@ -1,0 +1,451 @@
+"""A stage for the controller: a real store, real conversations, and fakes for all the rest.
+
+What happens is written as a list of events, which `Stage.replay` plays one turn at a time; what the
+controller may never do is checked while it plays.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mpx.config.model import ExperimentConfig, TrialConfig, TunerConfig
+from mpx.experiment import Experiment
+from mpx.protocol import TAG, TrialConnection, encode
+from mpx.records import ErrorRecord, ExitStatus, TrialSpec
+from mpx.rows import ExperimentRow
+from mpx.store import Store
+from mpx.tuner_host import (
+    Ask,
+    AskFirst,
+    Call,
+    Failed,
+    Finish,
+    Finished,
+    Loaded,
+    Parameters,
+    PhaseEnd,
+    Tell,
+    TrialEnd,
+)
+from tests.counts import assert_counts
+from tests.fakes import FakeClock, FakeMailbox, FakeService, FakeTurns
+
+_UNENDED = ("WAITING", "RUNNING")
+_MEETS = {"parameters": ("parameters", "no_more", "error"), "ack": ("ack", "error")}
+
+
+class Peer:
+    """The trial's end of one conversation.
+
+    Attributes:
+        heard: the manager's messages.
+        raw: the bytes they came in.
+        connection: the side of the process that spoke last; None where none said hello.
+        awaits: what that process waits for, "parameters" or "ack".
+    """
+
+    def __init__(self, write: Callable[[bytes], None], max_line: int) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self.raw = b""
+        self.connection: TrialConnection | None = None
+        self.awaits: str | None = None
+        self._write = write
+        self._max_line = max_line
+        self._sessions = 0
+
+    def hello(self) -> TrialConnection:
+        """Begin to speak as a new process of the trial."""
+        self._sessions += 1
+        self.connection = TrialConnection(self._max_line)
+        self._say(self.connection.hello("test", self._sessions, f"session {self._sessions}"))
+        return self.connection
+
+    def ask(self) -> None:
+        self._say(self._speaker().request(), awaits="parameters")
+
+    def report(self, value: Any) -> None:
+        self._say(self._speaker().final(value), awaits="ack")
+
+    def mention(self, value: Any) -> None:
+        self._say(self._speaker().intermediate(value))
+
+    def fail(self, kind: str, message: str, traceback: str) -> None:
+        self._say(self._speaker().failed(kind, message, traceback), awaits="ack")
+
+    def hear(self, data: bytes) -> None:
+        self.raw += data
+        if self.connection is None:
+            self.heard += [json.loads(line) for line in data.splitlines() if line]
+            return
+        for message in self.connection.receive(data):
+            self.heard.append(message)
+            if message["type"] in _MEETS.get(self.awaits, ()):
+                self.awaits = None
+
+    def _speaker(self) -> TrialConnection:
+        return self.connection or self.hello()
+
+    def _say(self, writes: list[bytes], awaits: str | None = None) -> None:
+        self.awaits = awaits
+        self._write(b"".join(writes))
+
+    def answers(self) -> list[str]:
+        """Return what the manager answered to each ask: parameters, or why there are none."""
+        texts = {
+            "parameters": lambda message: encode(message["parameters"]),
+            "no_more": lambda message: f"no more: {message['reason']}",
+            "error": lambda message: f"error: {message['message']}",
+        }
+        return [texts[m["type"]](m) for m in self.heard if m["type"] in texts]
+
+
+class Tuner:
+    """Reads what is posted for the tuner, and checks that it comes in an order a tuner can stand."""
+
+    def __init__(self) -> None:
+        self.questions: deque[int] = deque()
+        self.story: list[str] = []
+        self.failed = False
+        self._asked: dict[str, list[int]] = {}  # by trial, in order
+        self._refused: set[int] = set()
+        self._ended: Counter[int] = Counter()
+        self._gone: set[str] = set()
+        self._finished = False
+
+    def read(self, call: Call) -> None:
+        assert not self._finished, f"{call} comes after the last call"
+        assert not self.failed or isinstance(call, Finish), f"a failed tuner is called: {call}"
+        self._READERS[type(call)](self, call)
+
+    def answer(self, parameters: Any) -> Parameters:
+        """Answer the question that has waited longest."""
+        parameter_id = self.questions.popleft()
+        if parameters is None:
+            self._refused.add(parameter_id)
+            return Parameters(parameter_id, None)
+        return Parameters(parameter_id, encode(parameters))
+
+    def fail(self) -> None:
+        """Answer nothing any more; nothing but the last call may come."""
+        self.failed = True
+        self.questions.clear()
+
+    def check_end(self) -> None:
+        """Everything that was handed out has ended, every trial is gone, and that was said last."""
+        assert self._finished
+        for trial_id, asked in self._asked.items():
+            if not self.failed and not self._refused.issuperset(asked):
+                assert trial_id in self._gone
+                self._check_ended(trial_id)
+
+    def _read_first(self, call: AskFirst) -> None:
+        self.story.append("first " + " ".join(map(str, call.parameter_ids)))
+        for parameter_id, trial_id in zip(call.parameter_ids, call.trial_ids, strict=True):
+            assert trial_id not in self._asked
+            self._asked[trial_id] = [parameter_id]
+            self.questions.append(parameter_id)
+
+    def _read_ask(self, call: Ask) -> None:
+        self.story.append(f"ask {call.parameter_id}")
+        self._check_ended(call.trial_id)
+        self._asked[call.trial_id].append(call.parameter_id)
+        self.questions.append(call.parameter_id)
+
+    def _read_tell(self, call: Tell) -> None:
+        self.story.append(f"tell {call.parameter_id} {encode(call.value)}")
+        self._end_phase(call.trial_id, call.parameter_id)
+
+    def _read_phase_end(self, call: PhaseEnd) -> None:
+        self.story.append(f"end {call.parameter_id}")
+        self._end_phase(call.trial_id, call.parameter_id)
+
+    def _end_phase(self, trial_id: str, parameter_id: int) -> None:
+        assert parameter_id in self._asked[trial_id]
+        assert parameter_id not in self._refused
+        assert trial_id not in self._gone
+        self._ended[parameter_id] += 1
+        assert self._ended[parameter_id] == 1, f"{parameter_id} ended twice"
+
+    def _read_trial_end(self, call: TrialEnd) -> None:
+        self.story.append(f"gone {call.parameter_id} {'well' if call.success else 'ill'}")
+        assert call.parameter_id == self._asked[call.trial_id][0]
+        assert call.trial_id not in self._gone
+        self._check_ended(call.trial_id)
+        self._gone.add(call.trial_id)
+
+    def _read_finish(self, call: Finish) -> None:
+        self.story.append(f"finish {'well' if call.well else 'ill'}")
+        self._finished = True
+
+    def _check_ended(self, trial_id: str) -> None:
+        """All that the trial has asked for so far has ended: the promise of order."""
+        for parameter_id in self._asked[trial_id]:
+            assert parameter_id in self._refused or self._ended[parameter_id] == 1, parameter_id
+
+    _READERS: dict[type, Callable[[Tuner, Any], None]] = {
+        AskFirst: _read_first,
+        Ask: _read_ask,
+        Tell: _read_tell,
+        PhaseEnd: _read_phase_end,
+        TrialEnd: _read_trial_end,
+        Finish: _read_finish,
+    }
+
+
+class Stage:
+    """One experiment with everything around it.
+
+    Args:
+        directory: for the store.
+        config: fields of the experiment's configuration.
+    """
+
+    def __init__(self, directory: Path, **config: Any) -> None:
+        trial = TrialConfig("train", "/code", grace_period=3.0)
+        self.config = ExperimentConfig(
+            "stage", TunerConfig("Random"), trial, **{"multi_phase": True, **config}
+        )
+        self.clock = FakeClock()
+        self.turns = FakeTurns()
+        self.mailbox = FakeMailbox()
+        self.service = FakeService()
+        self.service.on_send, self.service.on_start = self._on_send, self._on_start
+        self.tuner = Tuner()
+        self.peers: dict[str, Peer] = {}
+        self.path = directory / "experiment.db"
+        self.store = Store(self.path)
+        self._disk = sqlite3.connect(self.path, isolation_level=None)  # sees only what is committed
+        self._calls_read = 0
+        self.row = ExperimentRow(
+            "Stage123",
+            "stage",
+            self.clock.now,
+            self.config.multi_phase,
+            self.config.trial_concurrency,
+            self.config.max_trial_num,
+            self.config.max_phase_num,
+            self.config.optimize_mode or "maximize",
+            7,
+        )
+        self.store.put_experiment(self.row)
+        self.store.commit()
+        self.experiment = Experiment(
+            self.config,
+            self.row,
+            self.store,
+            self.mailbox,
+            self.service,
+            self.turns,
+            lambda trial_id, sequence_id: {"MPX_TRIAL_ID": trial_id},
+            self.clock,
+        )
+
+    def close(self) -> None:
+        self._disk.close()
+        self.store.close()
+
+    def replay(self, *events: Callable[[Stage], None]) -> None:
+        """Play events, each in a turn of its own."""
+        for event in events:
+            event(self)
+            self.turn()
+
+    def turn(self) -> None:
+        """End the turn, and let the tuner read its mail."""
+        self.turns.run(self.experiment)
+        while self._calls_read < len(self.mailbox.calls):
+            self.tuner.read(self.mailbox.calls[self._calls_read])
+            self._calls_read += 1
+
+    # -- what a trial does ------------------------------------------------------------------------
+
+    def trial_id(self, number: int) -> str:
+        """Return the id of the trial that started as number `number`."""
+        return self.service.started[number].trial_id
+
+    def peer(self, number: int) -> Peer:
+        return self.peers[self.trial_id(number)]
+
+    def says(self, trial_id: str, data: bytes) -> None:
+        self.experiment.on_output(trial_id, data)
+
+    def _on_start(self, spec: TrialSpec) -> None:
+        (parameters,) = self._one(
+            """SELECT parameters FROM phases JOIN trials USING (sequence_id)
+            WHERE trial_id = ? AND trials.status = 'WAITING'""",
+            spec.trial_id,
+        )
+        assert parameters is not None, "a trial starts before its parameters are on disk"
+        self.peers[spec.trial_id] = Peer(
+            lambda data: self.says(spec.trial_id, data), self.config.max_line_length
+        )
+
+    def _on_send(self, trial_id: str, data: bytes) -> None:
+        peer = self.peers[trial_id]
+        before = len(peer.heard)
+        peer.hear(data)
+        for message in peer.heard[before:]:
+            self._check_is_on_disk(trial_id, message)
+
+    def _check_is_on_disk(self, trial_id: str, message: dict[str, Any]) -> None:
+        """Nothing is sent before it is committed."""
+        if message["type"] == "parameters":
+            (text,) = self._one(
+                "SELECT parameters FROM phases WHERE parameter_id = ? AND status = 'RUNNING'",
+                message["parameter_id"],
+            )
+            assert text == encode(message["parameters"])
+        elif message["type"] == "ack":
+            (status,) = self._one(
+                """SELECT p.status FROM phases p JOIN trials t USING (sequence_id)
+                WHERE t.trial_id = ? AND p.final_seq = ? ORDER BY p.id DESC""",
+                trial_id,
+                message["seq"],
+            )
+            assert status in ("SUCCEEDED", "FAILED")
+
+    def _one(self, query: str, *values: Any) -> Any:
+        return self._disk.execute(query, values).fetchone()
+
+    # -- how it stands ----------------------------------------------------------------------------
+
+    def phases(self) -> list[str]:
+        """Return each phase on disk as `trial.phase #parameter_id STATUS`."""
+        self.experiment.commit()
+        rows = self._disk.execute(
+            "SELECT sequence_id, phase_index, parameter_id, status FROM phases ORDER BY id"
+        )
+        return ["{}.{} #{} {}".format(*row) for row in rows]
+
+    def trials(self) -> list[str]:
+        """Return each trial on disk as `STATUS: reason`."""
+        self.experiment.commit()
+        rows = self._disk.execute("SELECT status, reason FROM trials ORDER BY sequence_id")
+        return ["{}: {}".format(*row) for row in rows]
+
+    def reasons(self) -> list[str]:
+        """Return why each phase ended that did not succeed."""
+        self.experiment.commit()
+        rows = self._disk.execute("SELECT reason FROM phases WHERE reason IS NOT NULL ORDER BY id")
+        return [reason for (reason,) in rows]
+
+    def ending(self) -> str:
+        """Return how the experiment ended, after checking that it did so in every respect."""
+        self.check_end()
+        return "{}: {}".format(*self._one("SELECT status, reason FROM experiment"))
+
+    def log(self, number: int) -> str:
+        return self.service.logs[self.trial_id(number)].decode()
+
+    def check_end(self) -> None:
+        self.tuner.check_end()
+        self.experiment.on_answers([Finished()])
+        assert self.turns.is_finished
+        assert not self.store.pending
+        ended_at, running_since = self._one("SELECT ended_at, running_since FROM experiment")
+        assert ended_at is not None
+        assert running_since is None
+        for table in ("phases", "trials"):
+            unended = f"SELECT count(*) FROM {table} WHERE status IN (?, ?) OR ended_at IS NULL"
+            assert self._one(unended, *_UNENDED) == (0,)
+        self.check_counts()
+
+    def check_counts(self) -> None:
+        self.experiment.commit()
+        assert_counts(self.path)
+
+
+# -- events ---------------------------------------------------------------------------------------
+
+Event = Callable[[Stage], None]
+
+
+def loaded(optimize_mode: str | None = None) -> Event:
+    """The tuner is ready."""
+    return lambda stage: stage.experiment.on_answers([Loaded(optimize_mode)])
+
+
+def answers(*parameters: Any) -> Event:
+    """The tuner answers as many questions, the oldest first; None: no more."""
+    return lambda stage: stage.experiment.on_answers([stage.tuner.answer(p) for p in parameters])
+
+
+def tuner_fails(message: str = "boom") -> Event:
+    """The tuner lets an exception out."""
+
+    def event(stage: Stage) -> None:
+        stage.turn()
+        stage.tuner.fail()
+        stage.experiment.on_answers([Failed(ErrorRecord("ValueError", message, "Traceback …"))])
+
+    return event
+
+
+def hello(trial: int) -> Event:
+    """Another process of the trial begins to speak."""
+
+    def event(stage: Stage) -> None:
+        stage.peer(trial).hello()
+
+    return event
+
+
+def asks(trial: int) -> Event:
+    """The trial asks for its next phase, after a hello if it has said none."""
+
+    def event(stage: Stage) -> None:
+        if stage.peer(trial).connection is None:
+            stage.replay(hello(trial))
+        stage.peer(trial).ask()
+
+    return event
+
+
+def reports(trial: int, value: Any) -> Event:
+    """The trial reports the final result of its phase."""
+    return lambda stage: stage.peer(trial).report(value)
+
+
+def mentions(trial: int, value: Any) -> Event:
+    """The trial reports an intermediate result."""
+    return lambda stage: stage.peer(trial).mention(value)
+
+
+def fails(trial: int, kind: str = "KeyError", message: str = "'x'", trace: str = "Trace") -> Event:
+    """The trial's code raises in a phase."""
+    return lambda stage: stage.peer(trial).fail(kind, message, trace)
+
+
+def writes(trial: int, data: bytes) -> Event:
+    """The trial writes bytes to its stdout."""
+    return lambda stage: stage.says(stage.trial_id(trial), data)
+
+
+def says(trial: int, **message: Any) -> Event:
+    """The trial, a shell script say, writes a message with no SDK."""
+    return writes(trial, TAG + encode(message).encode() + b"\n")
+
+
+def exits(trial: int, code: int | None = 0, survivors: tuple[int, ...] = ()) -> Event:
+    """The trial's command has ended."""
+    status = ExitStatus(code, survivors)
+    return lambda stage: stage.experiment.on_exit(stage.trial_id(trial), status)
+
+
+def stops(drain: bool = False) -> Event:
+    """The user stops the experiment."""
+    return lambda stage: stage.experiment.on_stop(drain)
+
+
+def passes(seconds: float) -> Event:
+    """Time passes."""
+
+    def event(stage: Stage) -> None:
+        stage.clock.now += seconds
+
+    return event

@@ -164,6 +164,11 @@ class Experiment:
         self._closing: str | None = None  # why no phase begins any more, if that is so
         self._finishing = False
 
+    @property
+    def trial_count(self) -> int:
+        """How many trials wait to start or run."""
+        return len(self._trials)
+
     # -- the turn ---------------------------------------------------------------------------------
 
     def end_turn(self) -> None:

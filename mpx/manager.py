@@ -13,7 +13,6 @@ until the process ends.
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import functools
 import json
@@ -23,13 +22,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from mpx import loader
 from mpx.config.model import ExperimentConfig
+from mpx.control import ControlSocket
 from mpx.errors import StoreError
 from mpx.experiment import Experiment
 from mpx.lifecycle import ENDED
+from mpx.loop import Loop, Timer
 from mpx.processes import kill_all, start_of
 from mpx.records import ExperimentPaths
 from mpx.rows import ExperimentRow
@@ -57,10 +59,11 @@ class Manager:
         self._ready_fd = ready_fd
         self._is_ready = False
         self._lock_fd = -1
-        self._commit_timer: asyncio.TimerHandle | None = None
+        self._commit_timer: Timer | None = None
         self._stops = 0
-        self._done: asyncio.Event = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
+        self._turn_has_notes = False
+        self._inherited = dict(os.environ)  # before the tuner can change it
+        self._loop = Loop()
         about = json.loads(paths.experiment.read_text())
         self._config = ExperimentConfig.from_json(about["config"])
         self._virtual_env: str | None = about.get("virtual_env")
@@ -79,16 +82,22 @@ class Manager:
         )
         self._service.listener = self._experiment
 
-    async def run(self) -> None:
+    def run(self) -> None:
         """Run the experiment to its end."""
         self._lock()
-        self._loop.set_exception_handler(self._on_bug)
+        self._loop.on_turn_end = self._end_turn
+        self._loop.on_error = self._on_bug
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            self._loop.add_signal_handler(number, self._on_signal)
-        server = await self._loop.create_unix_server(
-            lambda: _Control(self), path=self._paths.control_socket.name
+            signal.signal(number, self._on_signal)
+        control = ControlSocket(
+            self._loop,
+            self._paths.control_socket.name,
+            {
+                "ping": lambda request: None,
+                "stop": lambda request: self.stop(bool(request.get("drain"))),
+            },
         )
-        os.register_at_fork(after_in_child=functools.partial(self._close_in_child, server))
+        os.register_at_fork(after_in_child=functools.partial(self._close_in_child, control))
         self._loop.add_reader(self._host.fileno(), self._on_answers)
         if self._syncer is not None:
             self._loop.add_reader(self._syncer.fileno(), self._syncer.run_waiting)
@@ -96,15 +105,14 @@ class Manager:
         self._store.commit()
         self._host.start()
         self._host.post([self._load()])
-        await self._done.wait()
-        server.close()
+        self._loop.run()
+        control.close()
         self._store.close()
-        self._paths.control_socket.unlink(missing_ok=True)
 
     # -- the loop, as the controller needs it -----------------------------------------------------
 
     def end_turn_soon(self) -> None:
-        self._loop.call_soon(self._experiment.end_turn)
+        self._turn_has_notes = True
 
     def commit_soon(self) -> None:
         if self._commit_timer is None:
@@ -114,7 +122,7 @@ class Manager:
         if self._syncer is None:
             then()
         else:
-            self._syncer.when_durable(then)
+            self._syncer.when_durable(then, hurry=self._experiment.trial_count == 1)
 
     def ready(self) -> None:
         if self._is_ready:
@@ -134,7 +142,12 @@ class Manager:
 
     def finished(self) -> None:
         self.ready()
-        self._done.set()
+        self._loop.stop()
+
+    def _end_turn(self) -> None:
+        while self._turn_has_notes:
+            self._turn_has_notes = False
+            self._experiment.end_turn()
 
     def _commit(self) -> None:
         self._commit_timer = None
@@ -161,16 +174,18 @@ class Manager:
         else:
             self._loop.call_later(_FAREWELL, self._give_up)
 
-    def _on_signal(self) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._loop.call_soon_threadsafe(self._stop_by_signal)
+
+    def _stop_by_signal(self) -> None:
         self._stops += 1
         if self._stops == 1:
             self.stop()
         else:
             self._experiment.kill()
 
-    def _on_bug(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _on_bug(self, error: Exception) -> None:
         """An exception that no handler expected ends the experiment, with its traceback."""
-        error = context.get("exception") or RuntimeError(context.get("message"))
         record = describe_error(error)
         print(record.traceback, file=sys.stderr, flush=True)
         if isinstance(error, StoreError):
@@ -203,8 +218,7 @@ class Manager:
 
     def _environment(self, trial_id: str, sequence_id: int) -> dict[str, str]:
         """Return a trial's variables, over those the experiment was created with."""
-        paths, environment = self._paths.trial(trial_id), dict(os.environ)
-        environment.pop("NNI_CHECKPOINT_DIRECTORY", None)
+        paths, environment = self._paths.trial(trial_id), dict(self._inherited)
         if self._virtual_env is not None:
             environment["PATH"] = _first_on_path(
                 str(Path(self._virtual_env) / "bin"), environment.get("PATH", os.defpath)
@@ -243,48 +257,14 @@ class Manager:
         os.ftruncate(self._lock_fd, 0)
         os.write(self._lock_fd, json.dumps(identity).encode())
 
-    def _close_in_child(self, server: asyncio.Server) -> None:
+    def _close_in_child(self, control: ControlSocket) -> None:
         if self._lock_fd < 0:
             return  # the child of a child: these numbers may be other files by now
         self._service.close_in_child()
-        for socket in server.sockets:
-            os.close(socket.fileno())
+        control.close_in_child()
         for fd in (self._lock_fd, self._ready_fd):
             os.close(fd)
         self._lock_fd = -1
-
-
-class _Control(asyncio.Protocol):
-    """One connection to the control socket: a line of JSON in, a line of JSON out.
-
-    The connection stays open, so that its end tells the other side of ours.
-    """
-
-    def __init__(self, manager: Manager) -> None:
-        self._manager = manager
-        self._received = b""
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        *lines, self._received = (self._received + data).split(b"\n")
-        for line in lines:
-            self._answer(line)
-
-    def _answer(self, line: bytes) -> None:
-        assert self._transport is not None
-        try:
-            request = json.loads(line)
-            command = request["command"]
-        except (ValueError, TypeError, KeyError):
-            command = None
-        if command == "stop":
-            self._manager.stop(bool(request.get("drain")))
-        answer: dict[str, Any] = {"ok": command in ("stop", "ping"), "pid": os.getpid()}
-        self._transport.write(json.dumps(answer).encode() + b"\n")
 
 
 def _new_row(about: dict[str, Any], config: ExperimentConfig) -> ExperimentRow:
@@ -309,10 +289,6 @@ def _first_on_path(directory: str, path: str) -> str:
     return os.pathsep.join([directory, *entries])
 
 
-async def _run(paths: ExperimentPaths, ready_fd: int) -> None:
-    await Manager(paths, ready_fd).run()
-
-
 def main() -> None:
     """Be the manager of the experiment that the command line names."""
     directory, ready_fd = sys.argv[1], int(sys.argv[2])
@@ -320,7 +296,7 @@ def main() -> None:
     os.chdir(directory)
     sys.argv = ["mpx"]
     began = time.monotonic()
-    asyncio.run(_run(ExperimentPaths(Path(directory)), ready_fd))
+    Manager(ExperimentPaths(Path(directory)), ready_fd).run()
     print(f"the manager ended after {time.monotonic() - began:.1f} s", flush=True)
     sys.stdout.flush()
     # A tuner's threads, or its hanging last call, are no reason to stay.

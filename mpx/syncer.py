@@ -1,25 +1,19 @@
 """Waiting for the disk without holding up the loop.
 
 Commits go to the operating system on the loop; an fsync makes them durable. It takes from a tenth of
-a millisecond to tens of them. Where it is quick, it is called on the loop, for a hop to a thread and
-back would cost as much. Where it is slow, other trials want parameters meanwhile, so it is called on a
-thread of its own, and all that was committed while one fsync ran is served by the next.
+a millisecond to tens of them, and meanwhile other trials want parameters, so it is called on a thread
+of its own; all that was committed while one fsync ran is served by the next. Where there is no other
+trial it is called on the loop, for a hop to the thread and back would be for nothing.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 
 from mpx.wake_up import WakeUp
-
-# Seconds. An fsync that lately took longer is slow.
-_QUICK = 0.0005
-# What the last fsync weighs in the running mean of how long they take.
-_WEIGHT = 0.2
 
 
 class Syncer:
@@ -37,30 +31,28 @@ class Syncer:
         self._durable: deque[Callable[[], None]] = deque()
         self._error: Exception | None = None
         self._wake = WakeUp()
-        self._seconds = 0.0
         self._posted = 0
         threading.Thread(target=self._work, name="syncer", daemon=True).start()
 
     def fileno(self) -> int:
         return self._wake.fileno()
 
-    def when_durable(self, then: Callable[[], None]) -> None:
-        """Have `then` called, now or by `run_waiting`, when all that is committed now is durable.
+    def when_durable(self, then: Callable[[], None], hurry: bool) -> None:
+        """Have `then` called when all that is committed now is durable.
+
+        Args:
+            then: called by `run_waiting`, or at once.
+            hurry: nobody else needs the loop meanwhile.
 
         Raises:
             Exception: what `sync` raised.
         """
-        if self._posted == 0 and self._seconds < _QUICK:
-            self._measured_sync()
+        if hurry and self._posted == 0:
+            self._sync()
             then()
         else:
             self._posted += 1
             self._waiting.put(then)
-
-    def _measured_sync(self) -> None:
-        began = time.monotonic()
-        self._sync()
-        self._seconds += _WEIGHT * (time.monotonic() - began - self._seconds)
 
     def run_waiting(self) -> None:
         """Call, in order, what has become durable.
@@ -81,7 +73,7 @@ class Syncer:
             while not self._waiting.empty():
                 batch.append(self._waiting.get())
             try:
-                self._measured_sync()
+                self._sync()
             except Exception as error:  # noqa: BLE001 (the loop raises it again)
                 self._error = error
             else:

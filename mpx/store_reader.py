@@ -29,9 +29,8 @@ _PHASE_QUERY = """SELECT p.id, e.id AS experiment_id, t.trial_id, p.sequence_id,
 
 
 _PACE_QUERY = """SELECT count(*) AS phases, avg(started_at - requested_at) AS waited,
-    avg(ended_at - started_at) AS computed FROM (SELECT * FROM phases
-    WHERE phase_index > 0 AND ended_at IS NOT NULL AND started_at IS NOT NULL
-    ORDER BY id DESC LIMIT ?)"""
+    avg(ended_at - started_at) AS computed FROM (SELECT * FROM phases ORDER BY id DESC LIMIT ?)
+    WHERE phase_index > 0 AND ended_at IS NOT NULL AND started_at IS NOT NULL"""
 
 
 class Pace(NamedTuple):

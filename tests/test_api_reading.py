@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -68,6 +69,16 @@ def test_experiment_is_known_before_its_manager_wrote_anything(
     assert api.show(paths).status == "INTERRUPTED"
 
 
+def test_manager_that_died_at_birth_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = ExperimentPaths(tmp_path / "experiments" / "Ab3dEf12")
+    stored.describe(paths)
+    paths.manager_pid.write_text(json.dumps(stored.DEAD_MANAGER))
+    monkeypatch.setattr(time, "time", lambda: MOMENT + 1)
+    assert api.show(paths).status == "INTERRUPTED"
+
+
 def test_store_that_is_only_just_made_has_nothing_to_tell(tmp_path: Path) -> None:
     paths = ExperimentPaths(tmp_path / "experiments" / "Ab3dEf12")
     stored.describe(paths)
@@ -111,6 +122,14 @@ def test_pace_is_the_share_of_waiting_in_later_phases(tmp_path: Path) -> None:
     open_one = {"status": RUNNING, "started_at": 20.0, "ended_at": None}
     paths = stored.experiment(tmp_path, phases=[first, times, times, open_one])
     assert api.detail(paths).pace == (2, 1.0, 3.0)
+
+
+def test_pace_looks_at_the_newest_phases_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_MOST_PHASES", 1)
+    paths = stored.experiment(tmp_path, phases=[{}, {}, {"requested_at": 0.0, "started_at": 2.0}])
+    assert api.detail(paths).pace == (1, 2.0, MOMENT + 3)
 
 
 def test_no_pace_before_a_second_phase_ended(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -160,6 +160,26 @@ def test_survivors_are_named_with_their_commands(lab: Lab, monkeypatch: pytest.M
     assert str(os.getpid()) in second
     assert "pytest" in second
     assert "command unknown" in third
+
+
+def test_survivors_of_one_do_not_keep_the_others_alive(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = [stored.experiment(lab.home, f"abcdefg{n}") for n in range(2)]
+    monkeypatch.setattr(stopping._Stop, "finish", _fail_for(targets[0], stopping._Stop.finish))
+    stops = api.stop(targets)
+    assert next(stops).after.id == targets[1].id
+    with pytest.raises(SurvivorsError, match="immortal"):
+        next(stops)
+
+
+def _fail_for(paths: ExperimentPaths, finish: Callable[[stopping._Stop], api.Stopped]) -> object:
+    def finish_or_fail(self: stopping._Stop) -> api.Stopped:
+        if self._paths == paths:
+            raise SurvivorsError("immortal")
+        return finish(self)
+
+    return finish_or_fail
 
 
 def test_experiment_that_cannot_be_read_is_ended_all_the_same(lab: Lab) -> None:

@@ -177,16 +177,52 @@ def test_debug_is_welcome_before_and_behind_the_command(lab: Lab, arguments: lis
     assert "Traceback" in done.stderr
 
 
-def test_reader_that_goes_away_is_no_error(lab: Lab) -> None:
+def buffered(lab: Lab) -> dict[str, str]:
+    """Return an environment in which the interpreter has something left to write at its end."""
+    return {key: value for key, value in lab.environment.items() if key != "PYTHONUNBUFFERED"}
+
+
+@pytest.mark.parametrize("command", ["schema", "status"])
+def test_reader_that_goes_away_is_no_error(lab: Lab, command: str) -> None:
+    stored.experiment(lab.home)
     reader, writer = os.pipe()
     os.close(reader)
     with subprocess.Popen(
-        lab.command("schema"), env=lab.environment, stdout=writer, stderr=subprocess.PIPE
+        lab.command(command), env=buffered(lab), stdout=writer, stderr=subprocess.PIPE
     ) as process:
         os.close(writer)
         assert process.stderr
         assert process.stderr.read() == b""
         assert process.wait() == 1
+
+
+@pytest.mark.parametrize("command", ["schema", "status"])
+def test_full_disk_is_told(lab: Lab, command: str) -> None:
+    stored.experiment(lab.home)
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    with open(full, "w") as disk:
+        done = subprocess.run(
+            lab.command(command),
+            env=buffered(lab),
+            stdout=disk,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"mpx: error: [Errno 28] No space left on device\n"
+
+
+def test_closed_stdout_is_no_error(lab: Lab) -> None:
+    code = "import os, sys; os.close(1); os.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *lab.command("status")],
+        env=lab.environment,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_ctrl_c_is_quiet(lab: Lab) -> None:
@@ -321,6 +357,40 @@ def test_logs_are_shown_as_they_are(home: Path) -> None:
     assert printed("-f") == printed()
     lines = [json.loads(line) for line in printed("--json").splitlines()]
     assert lines[1] == {"trial_id": "trialA", "sequence_id": 0, "line": "\x1b[31mtwo"}
+
+
+def test_logs_are_followed_to_the_end(lab: Lab) -> None:
+    config = lab.config(
+        """
+        import mpx, time
+        for phase in mpx.phases():
+            print("phase", phase.index)
+            time.sleep(0.1)
+            phase.report_final(1)
+        """,
+        maxPhaseNum=5,
+    )
+    experiment = lab.create(config)
+    said = lab.mpx("logs", experiment, "0", "--follow")
+    own = [line for line in said.splitlines() if not line.startswith("[mpx ")]
+    assert own == [f"phase {index}" for index in range(5)]
+
+
+def test_watching_ends_with_the_experiment(lab: Lab) -> None:
+    config = lab.config(
+        """
+        import mpx, time
+        for phase in mpx.phases():
+            time.sleep(0.5)
+            phase.report_final(1)
+        """,
+        maxPhaseNum=2,
+    )
+    experiment = lab.create(config)
+    first, *_, last = lab.mpx("status", "--watch").splitlines()
+    assert f"config ({experiment}) is RUNNING" in first
+    assert last.startswith("  directory")
+    assert lab.status(experiment)["status"] == "DONE"
 
 
 def test_delete_asks_first(home: Path) -> None:

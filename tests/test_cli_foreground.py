@@ -8,10 +8,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mpx.cli.foreground import Interrupts
+from mpx import api
+from mpx.api import Launch
+from mpx.cli.foreground import Interrupts, stay
+from mpx.records import ExperimentPaths
+from mpx.render.progress import Silence
 from tests.lab import Lab, wait_until
 from tests.test_cli import on_terminal, unstyled
 
@@ -89,7 +94,7 @@ def test_create_says_what_to_type_next(lab: Lab) -> None:
     for command in ("status", "logs", "stop"):
         assert f"  mpx {command} {experiment}" in said
     assert lab.mpx("stop") == (
-        f"{experiment} (config) is STOPPED: ended 1 trial with 1 open phase\n"
+        f"{experiment} (config) is STOPPED: ended 1 trial and 1 open phase\n"
     )
 
 
@@ -152,6 +157,37 @@ def test_second_signal_kills(lab: Lab) -> None:
     assert lab.leftovers() == []
     status = lab.status(experiment)
     assert (status["status"], status["manager"]["alive"]) == ("STOPPED", False)
+
+
+def test_signal_after_a_failure_is_an_interruption_all_the_same(lab: Lab) -> None:
+    lab.write(
+        "tuner.py",
+        """
+        import mpx
+        class Counter(mpx.Tuner):
+            def generate_parameters(self, parameter_id, **kwargs): return {}
+            def receive_trial_result(self, *args, **kwargs): raise KeyError("no")
+        """,
+    )
+    config = lab.config(
+        """
+        import mpx, time
+        mpx.get_next_parameter()
+        if mpx.get_sequence_id() == 0:
+            mpx.report_final_result(1)
+        open("up", "w")
+        time.sleep(1000)
+        """,
+        trialConcurrency=2,
+        maxTrialNum=2,
+    )
+    with foreground(lab, config, "-q") as process:
+        assert process.stdout
+        experiment = process.stdout.readline().strip()
+        wait_until(lambda: lab.status(experiment)["status"] == "ERROR", "the failure")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+    assert lab.status(experiment)["status"] == "ERROR"
 
 
 def test_reader_that_goes_away_stops_it(lab: Lab) -> None:
@@ -242,6 +278,29 @@ def test_terminal_that_hangs_up_twice_counts_once() -> None:
         send(signal.SIGHUP)
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGTERM)
+
+
+def test_third_signal_does_not_keep_the_second_from_its_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killed = []
+
+    def kill(paths: object) -> None:
+        send(signal.SIGINT)
+        killed.append(paths)
+
+    def interrupted_twice() -> bool:
+        send(signal.SIGINT)
+        send(signal.SIGINT)
+        return False
+
+    monkeypatch.setattr(api, "kill", kill)
+    read_fd, write_fd = os.pipe()
+    started = Launch(ExperimentPaths(Path("x")), Any, Any, read_fd)
+    with started, Interrupts() as interrupts:
+        assert stay(started, interrupts, Silence(), interrupted_twice) is False
+    os.close(write_fd)
+    assert killed == [started.paths]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -91,7 +91,7 @@ class Launch:
         """Take in what the manager said, waiting for it; say whether the manager still runs."""
         data = os.read(self._ready, 65536)
         self._received += data
-        if self.beginning is None and b"\n" in self._received:
+        if b"\n" in self._received:
             self.beginning = _beginning(self._received)
         if not data and self._process in _managers:
             self._process.wait()

@@ -35,7 +35,7 @@ _SLACK = 15.0  # seconds it may take beyond the trials' grace period, for the tu
 _LAST_CHANCE = 2.0  # seconds between the SIGTERM and the SIGKILL of a manager that hangs
 _DEFAULT_GRACE = 10.0
 _PATIENCE = 0.02  # seconds between two looks at processes that are no children of ours
-_OPEN = ("RUNNING", "WAITING")  # trials and phases alike
+_OPEN = ("RUNNING", "WAITING")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class Stopped:
 
     @property
     def phases(self) -> int:
-        """How many of its phases had no result yet."""
-        return sum(self.before.phases.get(status, 0) for status in _OPEN)
+        """How many phases were LOST by it."""
+        return self.after.phases.get("LOST", 0) - self.before.phases.get("LOST", 0)
 
 
 def running_experiments() -> list[ExperimentPaths]:
@@ -104,8 +104,14 @@ def stop(targets: Iterable[ExperimentPaths], drain: bool = False) -> Iterator[St
     stops = [_Stop(paths, drain) for paths in targets]
     for one in stops:
         one.ask()
+    failures = []
     for one in stops:
-        yield one.finish()
+        try:
+            yield one.finish()
+        except SurvivorsError as error:  # the others are to end all the same
+            failures.append(str(error))
+    if failures:
+        raise SurvivorsError("\n".join(failures))
 
 
 def kill(paths: ExperimentPaths) -> Stopped:

@@ -5,8 +5,11 @@ So `mpx --help` loads none of them: it reads the table below, which a test keeps
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
+from typing import TextIO
 
 import click
 
@@ -91,12 +94,18 @@ def group(ctx: click.Context) -> None:
 def main() -> None:
     """Run the command line and exit."""
     settings = Settings()
-    # What users print need not fit the terminal's encoding.
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = _output(sys.stdout), _output(sys.stderr)
     try:
         code = group.main(prog_name="mpx", standalone_mode=False, obj=settings)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 (the edge: each becomes a message and an exit code)
         code = report(error, settings)
     sys.exit(code)
+
+
+def _output(stream: TextIO | None) -> TextIO:
+    if stream is None:  # the caller closed it
+        return open(os.devnull, "w")
+    if isinstance(stream, TextIOWrapper):  # what users print need not fit the terminal's encoding
+        stream.reconfigure(errors="backslashreplace")
+    return stream

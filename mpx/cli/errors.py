@@ -24,8 +24,9 @@ def report(error: BaseException, settings: Settings) -> int:
     """Tell the user of an error that ended a command, and return the exit code."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, OSError):
         forget_stdout()
+    if isinstance(error, BrokenPipeError):
         return 1
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return EXIT_INTERRUPTED
@@ -45,6 +46,8 @@ def _message(error: BaseException) -> str:
         return f"mpx: error: {error.format_message()}\n{error.ctx.get_usage()}"
     if isinstance(error, click.ClickException):
         return f"mpx: error: {error.format_message()}"
+    if isinstance(error, OSError):
+        return f"mpx: error: {error}"
     return (
         f"mpx: error: {type(error).__name__}: {error}\n"
         "This is a mistake in mpx. The same command with --debug shows where."

@@ -52,8 +52,9 @@ def _described(stopped: api.Stopped) -> str:
         killed = f"; {plural(len(stopped.killed), 'process', 'es')} had to be killed"
     if stopped.had_ended:
         return f"{name} had ended already: {record.status}{killed}"
-    trials, phases = plural(stopped.trials, "trial"), plural(stopped.phases, "open phase")
-    return f"{name} is {record.status}: ended {trials} with {phases}{killed}"
+    ended = f"ended {plural(stopped.trials, 'trial')}"
+    lost = f" and {plural(stopped.phases, 'open phase')}" if stopped.phases else ""
+    return f"{name} is {record.status}: {ended}{lost}{killed}"
 
 
 def _as_json(stopped: api.Stopped) -> dict[str, object]:

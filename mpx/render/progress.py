@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
@@ -119,8 +120,7 @@ class PlainProgress:
     def update(self, now_so: Detail) -> None:
         elapsed = max(0.0, now_so.now - now_so.experiment.created_at)
         show(Text(f"[{duration(elapsed)}] {line}") for line in self.lines(now_so, elapsed))
-        # Whoever reads a pipe wants the line now.
-        open_console().file.flush()
+        sys.stdout.flush()  # whoever reads a pipe wants the line now
 
     def lines(self, now_so: Detail, elapsed: float) -> Iterator[str]:
         """Yield what is new since the last call.
@@ -183,7 +183,8 @@ def choose(hint: str) -> Progress:
         hint: what the user can do meanwhile.
     """
     console = open_console()
-    return LiveProgress(console, hint) if console.is_terminal else PlainProgress()
+    can_draw = console.is_terminal and not console.is_dumb_terminal
+    return LiveProgress(console, hint) if can_draw else PlainProgress()
 
 
 def _bar(record: ExperimentRecord) -> ProgressBar | None:

@@ -8,6 +8,7 @@ are empty and the tuner is trivial. Then: start-up, memory, and CPU at rest.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -154,7 +155,7 @@ def _mpx(directory: Path, *arguments: str) -> str:
 
 def _measured(directory: Path) -> Run:
     clocks = [json.loads(file.read_text()) for file in directory.glob("*.json")]
-    phases = sorted(b - a for times in clocks for a, b in zip(times, times[1:], strict=False))
+    phases = sorted(b - a for times in clocks for a, b in itertools.pairwise(times))
     seconds = max(times[-1] for times in clocks) - min(times[0] for times in clocks)
     return Run(
         rate=len(phases) / seconds,

@@ -79,7 +79,7 @@ DETAIL = api.Detail(
 def plain(lines: Iterable[Text]) -> str:
     """Return lines as a log file shows them, with TIME for times of day."""
     shown = "\n".join(line.plain.rstrip() for line in lines)
-    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", shown)
+    return re.sub(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d", "TIME", shown)
 
 
 # -- text -----------------------------------------------------------------------------------------
@@ -249,6 +249,13 @@ def test_running_trial_says_what_it_does(
 ) -> None:
     now_so = replace(DETAIL, running=(api.RunningTrial(trial, phase),))
     assert plain(detail.running_trials(now_so)) == f"\ntrial 0 asdfg  {shown}"
+
+
+@pytest.mark.parametrize(("age", "form"), [(3600, r"\d\d:\d\d:\d\d"), (90000, r"\d{4}-\S+ \S+")])
+def test_day_is_told_of_what_began_before_today(age: int, form: str) -> None:
+    phase = replace(PHASE, started_at=NOW - age)
+    _, line = detail.running_trials(replace(DETAIL, running=(api.RunningTrial(TRIAL, phase),)))
+    assert re.search(rf" runs since {form} \(", line.plain)
 
 
 def test_many_running_trials_are_counted() -> None:

@@ -43,7 +43,7 @@ class Detail:
 
     Attributes:
         experiment: the experiment.
-        running: the trials that have not ended, newest first.
+        running: the trials that have not ended, in the order of starting.
         failed: the newest of those that FAILED, with the last lines of their logs.
         pace: what its newest phases spent their time on.
         now: when this was so, in seconds since the epoch.
@@ -96,6 +96,7 @@ def detail(paths: ExperimentPaths) -> Detail:
             return Detail(experiment, (), (), None, now)
         most = experiment.trial_concurrency
         live = [trial for status in _LIVE for trial in reader.newest_trials(status, most)]
+        live.sort(key=lambda trial: trial.sequence_id)
         running = (RunningTrial(trial, reader.last_phase(trial.sequence_id)) for trial in live)
         failed = reader.newest_trials(TrialStatus.FAILED, _MOST_FAILED)
         return Detail(

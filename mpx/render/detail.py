@@ -21,6 +21,7 @@ from mpx.render.text import clock, counts, duration, parameters, plural, value, 
 _LABEL = 10
 _LONGEST_LINE = 400
 _MOST_RUNNING = 20
+_DAY = 24 * 3600.0
 
 
 def detail(now_so: Detail) -> Iterator[Text]:
@@ -170,4 +171,8 @@ def _before_first_phase(trial: TrialRecord, now: float) -> Text:
 
 
 def _since(moment: float | None, now: float) -> str:
-    return "" if moment is None else f"since {clock(moment)} ({duration(now - moment)})"
+    if moment is None:
+        return ""
+    day_and_time = clock(moment)
+    shown = day_and_time.partition(" ")[2] if now - moment < _DAY else day_and_time
+    return f"since {shown} ({duration(now - moment)})"

@@ -6,6 +6,7 @@ change of the clock moves: ticks since boot with the boot's id on Linux, psutil'
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -45,7 +46,31 @@ def group_members(group: int) -> list[int]:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
         return []
-    return [pid for pid in psutil.pids() if _group_of(pid) == group and start_of(pid)]
+    return [pid for pid in psutil.pids() if group_of(pid) == group and start_of(pid)]
+
+
+def group_of(pid: int) -> int | None:
+    """Return the process group of a process; None if it is gone."""
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
+
+
+def command_line(pid: int) -> list[str]:
+    """Return the arguments that a process was executed with; none if it is gone."""
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
+
+
+def signal_group(group: int, number: signal.Signals) -> None:
+    """Signal all processes of a group at once; one that is gone already is no error."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def send_signal(pids: Iterable[int], number: signal.Signals) -> None:
@@ -77,13 +102,6 @@ def kill_all(name: str, value: str, patience: float = 10.0) -> list[int]:
     return []
 
 
-def _group_of(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return None
-
-
 def _start_by_proc(pid: int) -> str | None:
     try:
         stat = (_PROC / str(pid) / "stat").read_bytes()
@@ -97,6 +115,7 @@ def _start_by_proc(pid: int) -> str | None:
     return f"{_boot_id()}:{ticks.decode()}"
 
 
+@functools.cache
 def _boot_id() -> str:
     return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
 

@@ -9,7 +9,6 @@ its counterpart finds it there.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -17,7 +16,16 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from mpx.processes import find_by_environment, group_members, send_signal, start_of
+from mpx.loop import Loop, Timer
+from mpx.processes import (
+    command_line,
+    find_by_environment,
+    group_members,
+    group_of,
+    send_signal,
+    signal_group,
+    start_of,
+)
 from mpx.records import ExitStatus, TrialPaths, TrialSpec
 from mpx.training_service.base import Identity, Listener
 
@@ -39,9 +47,7 @@ class LocalService:
         trial_paths: gives the paths of a trial's files by its id.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, trial_paths: Callable[[str], TrialPaths]
-    ) -> None:
+    def __init__(self, loop: Loop, trial_paths: Callable[[str], TrialPaths]) -> None:
         self._loop = loop
         self._trial_paths = trial_paths
         self._trials: dict[str, _LocalTrial] = {}
@@ -55,7 +61,7 @@ class LocalService:
         try:
             return trial.start()
         except OSError:
-            del self._trials[spec.trial_id]
+            self._forget(spec.trial_id)
             trial.close()
             raise
 
@@ -93,7 +99,7 @@ class _LocalTrial:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop: Loop,
         listener: Listener,
         spec: TrialSpec,
         paths: TrialPaths,
@@ -107,10 +113,12 @@ class _LocalTrial:
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: _ExitWatch | None = None
         self._exit_code: int | None = None
+        self._group_is_gone = False
+        self._is_terminated = False
         self._kill_at: float | None = None
         self._killed_at: float | None = None
         self._look_after = _FIRST_LOOK
-        self._look: asyncio.TimerHandle | None = None
+        self._look: Timer | None = None
         self.on_gone: Callable[[str], None] = lambda trial_id: None
 
     def start(self) -> Identity:
@@ -121,7 +129,7 @@ class _LocalTrial:
         child_stdin, child_stdout = self._open_pipes()
         try:
             self._process = subprocess.Popen(
-                ["sh", _KEEPER, self._spec.command, str(self._paths.root)],
+                ["/bin/sh", _KEEPER, self._spec.command, str(self._paths.root)],
                 stdin=child_stdin,
                 stdout=child_stdout,
                 stderr=self._log,
@@ -191,8 +199,7 @@ class _LocalTrial:
     def end(self) -> None:
         if self._kill_at is None:
             self._kill_at = self._loop.time() + self._spec.grace_period
-            self._signal(self._members(), signal.SIGTERM)
-            self._look_again()
+            self._pursue()
 
     def kill(self) -> None:
         self._kill_at = self._loop.time()
@@ -216,20 +223,35 @@ class _LocalTrial:
             self._listener.on_output(self._spec.trial_id, data)
 
     def _pursue(self) -> None:
-        """See whether all is gone; if not, look again, and kill when the grace period is over."""
+        """See whether all is gone; if not, do what it is time for, and look again."""
         members = self._members()
         now = self._loop.time()
         if self._exit_code is not None and not members:
             self._gone(ExitStatus(self._exit_code))
         elif self._killed_at is not None and now > self._killed_at + _KILL_PATIENCE:
             self._gone(ExitStatus(self._exit_code, tuple(members)))
-        elif self._kill_at is None:
-            self.end()  # the command has ended and left processes behind
         else:
-            if now >= self._kill_at:
-                self._killed_at = self._killed_at or now
-                self._signal(members, signal.SIGKILL)
+            self._press(members, now)
             self._look_again()
+
+    def _press(self, members: list[int], now: float) -> None:
+        """Terminate once; kill when the grace period is over."""
+        if self._kill_at is None:  # the command has ended and left processes behind
+            self._kill_at = now + self._spec.grace_period
+        if now >= self._kill_at:
+            self._killed_at = self._killed_at or now
+            self._signal(signal.SIGKILL)
+        elif not self._is_terminated and self._has_begun(members):
+            self._is_terminated = True
+            self._signal(signal.SIGTERM)
+
+    def _has_begun(self, members: list[int]) -> bool:
+        """Say whether the keeper has begun the command; before, it would swallow what is for that."""
+        assert self._process is not None
+        keeper = command_line(self._process.pid)
+        return self._exit_code is not None or any(
+            command_line(pid) not in (keeper, []) for pid in members if pid != self._process.pid
+        )
 
     def _look_again(self) -> None:
         if self._look is not None:
@@ -240,32 +262,47 @@ class _LocalTrial:
     def _members(self) -> list[int]:
         """Return the processes of the trial that still live."""
         assert self._process is not None
-        found = set(group_members(self._process.pid))
-        found.update(find_by_environment("MPX_TRIAL_ID", self._spec.trial_id))
+        found = set(self._marked())
+        if not self._group_is_gone:
+            group = group_members(self._process.pid)
+            # When its leader is reaped and none is left, another group may be given its number.
+            self._group_is_gone = self._exit_code is not None and not group
+            found.update(group)
         return sorted(found)
 
-    def _signal(self, members: list[int], number: signal.Signals) -> None:
-        send_signal(members, number)
-        send_signal(members, signal.SIGCONT)  # a stopped process acts on no other signal
+    def _marked(self) -> list[int]:
+        return find_by_environment("MPX_TRIAL_ID", self._spec.trial_id)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the group, at one moment so that none of it is born meanwhile, and who left it."""
+        assert self._process is not None
+        group = self._process.pid
+        strays = [pid for pid in self._marked() if group_of(pid) != group]
+        # A stopped process acts on no other signal than the second.
+        for each in (number, signal.SIGCONT):
+            if not self._group_is_gone:
+                signal_group(group, each)
+            send_signal(strays, each)
 
     def _gone(self, status: ExitStatus) -> None:
-        if self._look is not None:
-            self._look.cancel()
+        self._kill_at = self._loop.time()  # `end` has nothing to do any more
         self._listener.on_exit(self._spec.trial_id, status)
         self.close()
-        for leftover in (self._paths.stdin, self._paths.stdout, self._paths.root / "owner"):
-            leftover.unlink(missing_ok=True)
         self.on_gone(self._spec.trial_id)
 
     def close(self) -> None:
-        """Close the manager's ends."""
+        """Close the manager's ends, and remove what only a living trial has."""
+        if self._look is not None:
+            self._look.cancel()
         if self._watch is not None:
-            self._watch.close()
+            self._watch.abandon()
         for fd in (self._stdin, self._stdout):
             if fd >= 0:
                 self._loop.remove_reader(fd)
                 self._loop.remove_writer(fd)
         self.close_fds()
+        for leftover in (self._paths.stdin, self._paths.stdout, self._paths.root / "owner"):
+            leftover.unlink(missing_ok=True)
 
     def close_fds(self) -> None:
         """Close the manager's ends, and leave the loop alone: in a fork it is the parent's too."""
@@ -278,20 +315,17 @@ class _LocalTrial:
 class _ExitWatch:
     """Tells the loop when a child has ended: by a pidfd where there is one, else by a thread."""
 
-    has_pidfd = hasattr(os, "pidfd_open")
-
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop: Loop,
         process: subprocess.Popen[bytes],
         on_exit: Callable[[int], None],
     ) -> None:
         self._loop = loop
         self._process = process
         self._on_exit = on_exit
-        self._fd = -1
-        if self.has_pidfd:
-            self._fd = os.pidfd_open(process.pid)
+        self._fd = _open_pidfd(process.pid)
+        if self._fd >= 0:
             loop.add_reader(self._fd, self._ended)
         else:
             threading.Thread(target=self._wait, name="exit watch", daemon=True).start()
@@ -301,11 +335,19 @@ class _ExitWatch:
         self._loop.call_soon_threadsafe(self._ended)
 
     def _ended(self) -> None:
-        self.close()
-        self._on_exit(self._process.wait())
-
-    def close(self) -> None:
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
-            self._fd = -1
+        self._on_exit(self._process.wait())
+
+    def abandon(self) -> None:
+        """Tell nobody; a child that ends after all is still reaped."""
+        self._on_exit = lambda code: None
+
+
+def _open_pidfd(pid: int) -> int:
+    """Return a descriptor that is readable when the process has ended; -1 where there is none."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not Linux, or a kernel or sandbox without it
+        return -1

@@ -136,16 +136,16 @@ def test_children_of_a_tuner_end_with_a_killed_manager(lab: Lab) -> None:
         import mpx, subprocess
         class Counter(mpx.Tuner):
             def __init__(self):
-                child = subprocess.Popen(["sleep", "1000"], env={"THE_CHILD": "1"})
-                open("child", "w").write(str(child.pid))
+                subprocess.Popen(["sleep", "1000"], env={"CHILD_OF": __file__})
             def generate_parameters(self, parameter_id, **kwargs): return {}
             def receive_trial_result(self, *args, **kwargs): pass
         """,
     )
+    mark = str(lab.root / "tuner.py")
     paths = start(lab)
-    assert find_by_environment("THE_CHILD", "1")
+    assert find_by_environment("CHILD_OF", mark)
     api.kill(paths)
-    wait_until(lambda: not find_by_environment("THE_CHILD", "1"), "the child's end")
+    wait_until(lambda: not find_by_environment("CHILD_OF", mark), "the child's end")
 
 
 def test_survivors_are_named_with_their_commands(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from mpx.errors import RemoteProtocolError
 from mpx.lifecycle import ENDED, Limits, is_better, objective
 from mpx.protocol import ASKED, Event, ManagerConnection, encode, too_long
 from mpx.records import (
+    LOG_MARK,
     ErrorRecord,
     ExitStatus,
     ExperimentStatus,
@@ -477,7 +478,7 @@ class Experiment:
     def _mark(self, trial: _Trial, text: str) -> None:
         """Say in the trial's log what happens between its lines."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
-        self._service.log(trial.row.trial_id, f"[mpx {stamp}] {text}\n".encode())
+        self._service.log(trial.row.trial_id, f"{LOG_MARK}{stamp}] {text}\n".encode())
 
     # -- trials begin and end ---------------------------------------------------------------------
 

@@ -8,6 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+# How lines begin that the manager writes into a trial's log.
+LOG_MARK = "[mpx "
+
 
 class ExperimentStatus(StrEnum):
     """Where an experiment stands. INTERRUPTED is never stored: it is what a reader sees when the

@@ -40,6 +40,7 @@ def test_digits_ends_with_a_good_network(lab: Lab) -> None:
     accuracy = json.loads(lab.trial_file(experiment, best, "output/accuracy.json").read_text())
     assert accuracy["validation_accuracy"] == status["best"]["value"]
     assert accuracy["test_accuracy"] >= 0.97
+    assert f"test accuracy {accuracy['test_accuracy']:.4f}" in lab.mpx("status", experiment)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from mpx.config.suggestions import closest
 from mpx.errors import MpxError, UsageError
 from mpx.lifecycle import ENDED
 from mpx.records import (
+    LOG_MARK,
     ExperimentPaths,
     ExperimentRecord,
     ExperimentStatus,
@@ -47,6 +48,7 @@ class Detail:
         failed: the newest of those that FAILED, with the last lines of their logs.
         pace: what its newest phases spent their time on.
         now: when this was so, in seconds since the epoch.
+        last_word: what the trial of the best phase printed last, once the experiment is DONE.
     """
 
     experiment: ExperimentRecord
@@ -54,6 +56,7 @@ class Detail:
     failed: tuple[TrialRecord, ...]
     pace: Pace | None
     now: float
+    last_word: str | None = None
 
 
 def list_experiments() -> list[ExperimentRecord]:
@@ -105,6 +108,7 @@ def detail(paths: ExperimentPaths) -> Detail:
             tuple(_with_last_lines(paths, trial) for trial in failed),
             reader.pace(_MOST_PHASES),
             now,
+            _last_word(paths, experiment),
         )
 
 
@@ -261,6 +265,15 @@ def _completed(
         f" why, `mpx stop {paths.id}` ends what is left of it"
     )
     return replace(record, status=ExperimentStatus.INTERRUPTED, reason=reason)
+
+
+def _last_word(paths: ExperimentPaths, experiment: ExperimentRecord) -> str | None:
+    """Return what the best phase's trial printed last: mostly what it makes of all its phases."""
+    if experiment.best is None or experiment.status is not ExperimentStatus.DONE:
+        return None
+    lines = tail(paths.trial(experiment.best.trial_id).log, _LAST_LINES)
+    printed = [line for line in lines if line.strip() and not line.startswith(LOG_MARK)]
+    return printed[-1] if printed else None
 
 
 def _with_last_lines(paths: ExperimentPaths, trial: TrialRecord) -> TrialRecord:

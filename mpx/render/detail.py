@@ -16,7 +16,7 @@ from mpx.records import (
     TrialStatus,
 )
 from mpx.render.tables import status
-from mpx.render.text import clock, counts, duration, parameters, plural, value, visible
+from mpx.render.text import clock, counts, duration, parameters, place, plural, value, visible
 
 _LABEL = 10
 _LONGEST_LINE = 400
@@ -30,7 +30,7 @@ def detail(now_so: Detail) -> Iterator[Text]:
     yield headline(record)
     yield from fields(now_so)
     yield _field("created", clock(record.created_at))
-    yield _field("directory", visible(str(record.directory)))
+    yield _field("directory", place(record.directory))
     yield from running_trials(now_so)
     yield from failures(now_so)
     if record.error:
@@ -47,7 +47,7 @@ def summary(now_so: Detail, failed: bool) -> Iterator[Text]:
     record = now_so.experiment
     yield headline(record)
     yield from fields(now_so)
-    yield _field("results", visible(str(record.directory)))
+    yield _field("results", place(record.directory))
     if failed:
         yield from failures(now_so)
     if record.error:
@@ -87,6 +87,8 @@ def fields(now_so: Detail) -> Iterator[Text]:
         text = f" ({record.optimize_mode}), {where}, parameter_id {best.parameter_id}"
         yield _field("best", Text.assemble(number, text))
         yield _field("", parameters(best.parameters))
+    if now_so.last_word:
+        yield _field("log ends", visible(now_so.last_word)[:_LONGEST_LINE])
     if now_so.pace:
         yield _field("overhead", _overhead(now_so.pace.waited, now_so.pace.computed))
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mpx.api import dumps
 
 _LONGEST_VALUE = 40
+
+
+def place(path: Path) -> str:
+    """Return a path as a user types it: `~` for their home."""
+    home = Path.home()
+    shown = Path("~") / path.relative_to(home) if path.is_relative_to(home) else path
+    return visible(str(shown))
 
 
 def visible(text: str, keep: str = "") -> str:

@@ -1,0 +1,167 @@
+"""What one turn of the manager's loop notes, and the order in which it is done.
+
+Handlers change rows and *note* what is to be done: bytes to send, calls to post, trials to start. When
+the turn ends, `Outbox.end_turn` commits once, and only then sends, posts and starts. So a trial never
+sees what the store might lose, and a result is posted to the tuner before the next request of its
+trial. Acknowledgements wait for the disk as well.
+
+Rows that nothing waits for (a request that the tuner is about to answer, an intermediate result) do not
+force a commit: they go with the next one, or soon (`Turns.commit_soon`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mpx.records import LOG_MARK
+from mpx.store import Store
+from mpx.training_service.base import TrainingService
+from mpx.trial_run import TrialRun
+from mpx.tuner_host import Call
+
+
+class Turns(Protocol):
+    """What the controller needs of the manager's loop."""
+
+    def end_turn_soon(self) -> None:
+        """Call `end_turn` when the events at hand are handled."""
+
+    def commit_soon(self) -> None:
+        """Call `commit` within a moment, unless a turn commits first."""
+
+    def when_durable(self, then: Callable[[], None]) -> None:
+        """Call `then` once all that is committed now would survive a loss of power."""
+
+    def ready(self) -> None:
+        """The first trial runs, or the experiment ended before one could."""
+
+    def finished(self) -> None:
+        """The experiment ended and the tuner said goodbye."""
+
+
+class Mailbox(Protocol):
+    """Where calls for the tuner go; a `TunerHost`."""
+
+    def post(self, calls: list[Call]) -> None:
+        """Have the tuner called in this order."""
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What is to be done at the end of a turn."""
+
+    commit: bool = False
+    ready: bool = False
+    sends: list[tuple[str, bytes]] = field(default_factory=list)
+    acks: list[tuple[str, bytes]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    starts: list[TrialRun] = field(default_factory=list)
+
+
+class Outbox:
+    """Takes notes during a turn and acts on them at its end.
+
+    Args:
+        store: committed first.
+        tuner: takes the calls.
+        service: takes what is sent to trials.
+        turns: the loop.
+        start: starts a trial.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        tuner: Mailbox,
+        service: TrainingService,
+        turns: Turns,
+        start: Callable[[TrialRun], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._tuner = tuner
+        self._service = service
+        self._turns = turns
+        self._start = start
+        self._clock = clock
+        self._notes = _Notes()
+        self._is_ending = False
+        self.takes_calls = True
+
+    def end_turn(self) -> None:
+        """Commit what the turn changed, then send, post and start what it noted."""
+        self._is_ending = False
+        notes, self._notes = self._notes, _Notes()
+        if notes.commit:
+            self._store.commit()
+        elif self._store.pending:
+            self._turns.commit_soon()
+        if notes.ready:
+            self._turns.ready()
+        if notes.acks:
+            self._turns.when_durable(lambda: self._send_all(notes.acks))
+        self._send_all(notes.sends)
+        if notes.calls:
+            self._tuner.post(notes.calls)
+        for trial in notes.starts:
+            self._start(trial)
+
+    def changed(self) -> None:
+        """Note that rows changed which nobody waits for."""
+        self._note()
+
+    def commit(self) -> None:
+        """Note that this turn's rows are to be on record when it ends."""
+        self._note().commit = True
+
+    def ready(self) -> None:
+        """Note that the experiment runs, or never will."""
+        notes = self._note()
+        notes.commit = notes.ready = True
+
+    def send(self, trial: TrialRun, data: bytes) -> None:
+        """Note bytes for a trial; what they tell is committed before."""
+        notes = self._note()
+        notes.commit = True
+        notes.sends.append((trial.row.trial_id, data))
+
+    def acknowledge(self, trial: TrialRun) -> None:
+        """Note that what the trial reported is to be durable, and the trial, if it listens, told."""
+        notes = self._note()
+        notes.commit = True
+        if trial.connection.greeted:
+            notes.acks.append((trial.row.trial_id, trial.connection.ack()))
+
+    def post(self, call: Call) -> None:
+        """Note a call for the tuner, unless it has failed."""
+        if self.takes_calls:
+            self._note().calls.append(call)
+
+    def post_last(self, call: Call) -> None:
+        """Note the call that ends the tuner, failed or not."""
+        self._note().calls.append(call)
+
+    def start(self, trial: TrialRun) -> None:
+        """Note that a trial is to start; the store knows of it before."""
+        notes = self._note()
+        notes.commit = True
+        notes.starts.append(trial)
+
+    def mark(self, trial: TrialRun, text: str) -> None:
+        """Say in the trial's log, now, what happens between its lines."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
+        self._service.log(trial.row.trial_id, f"{LOG_MARK}{stamp}] {text}\n".encode())
+
+    def _note(self) -> _Notes:
+        if not self._is_ending:
+            self._is_ending = True
+            self._turns.end_turn_soon()
+        return self._notes
+
+    def _send_all(self, sends: list[tuple[str, bytes]]) -> None:
+        for trial_id, data in sends:
+            self._service.send(trial_id, data)

@@ -54,6 +54,7 @@ class _Notes:
     """What is to be done at the end of a turn."""
 
     commit: bool = False
+    sync: bool = False
     ready: bool = False
     sends: list[tuple[str, bytes]] = field(default_factory=list)
     acks: list[tuple[str, bytes]] = field(default_factory=list)
@@ -90,6 +91,8 @@ class Outbox:
         self._clock = clock
         self._notes = _Notes()
         self._is_ending = False
+        self._stamped = 0
+        self._stamp_text = "1970-01-01T00:00:00Z"
         self.takes_calls = True
 
     def end_turn(self) -> None:
@@ -102,7 +105,7 @@ class Outbox:
             self._turns.commit_soon()
         if notes.ready:
             self._turns.ready()
-        if notes.acks:
+        if notes.sync:
             self._turns.when_durable(lambda: self._send_all(notes.acks))
         self._send_all(notes.sends)
         if notes.calls:
@@ -132,7 +135,7 @@ class Outbox:
     def acknowledge(self, trial: TrialRun) -> None:
         """Note that what the trial reported is to be durable, and the trial, if it listens, told."""
         notes = self._note()
-        notes.commit = True
+        notes.commit = notes.sync = True
         if trial.connection.greeted:
             notes.acks.append((trial.row.trial_id, trial.connection.ack()))
 
@@ -153,8 +156,14 @@ class Outbox:
 
     def mark(self, trial: TrialRun, text: str) -> None:
         """Say in the trial's log, now, what happens between its lines."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
-        self._service.log(trial.row.trial_id, f"{LOG_MARK}{stamp}] {text}\n".encode())
+        self._service.log(trial.row.trial_id, f"{LOG_MARK}{self._stamp()}] {text}\n".encode())
+
+    def _stamp(self) -> str:
+        second = int(self._clock())
+        if second != self._stamped:
+            self._stamped = second
+            self._stamp_text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+        return self._stamp_text
 
     def _note(self) -> _Notes:
         if not self._is_ending:

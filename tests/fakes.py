@@ -37,6 +37,7 @@ class FakeTurns:
         commit_is_due: `commit_soon` was called.
         is_ready: `ready` was called.
         is_finished: `finished` was called.
+        syncs: how often `when_durable` was called.
         syncs_at_once: what waits for the disk is not kept waiting.
     """
 
@@ -44,6 +45,7 @@ class FakeTurns:
         self.commit_is_due = False
         self.is_ready = False
         self.is_finished = False
+        self.syncs = 0
         self.syncs_at_once = True
         self._turn_is_due = False
         self._waiting: list[Callable[[], None]] = []
@@ -56,6 +58,7 @@ class FakeTurns:
         self.commit_is_due = True
 
     def when_durable(self, then: Callable[[], None]) -> None:
+        self.syncs += 1
         self._waiting.append(then)
         if self.syncs_at_once:
             self.sync()

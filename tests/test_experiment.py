@@ -156,6 +156,14 @@ def test_a_result_counts_once_and_the_ack_waits_for_the_disk(set_stage):
     assert (heard[-1]["type"], heard[-1]["seq"]) == ("ack", 3)
 
 
+def test_a_scripts_result_is_made_durable_though_nobody_waits_for_that(set_stage):
+    stage = set_stage()
+    stage.replay(loaded(), answers("a"), says(0, type="request"))
+    assert stage.turns.syncs == 0
+    stage.replay(says(0, type="final", value=1))
+    assert stage.turns.syncs == 1
+
+
 def test_a_trial_that_ends_right_after_its_result_is_told_nothing(set_stage):
     stage = set_stage(max_trial_num=1)
     stage.turns.syncs_at_once = False
@@ -341,6 +349,12 @@ def test_numbers_of_trials_that_never_were_are_used_again(set_stage):
     stage.check_counts()
 
 
+def test_a_trial_that_never_was_counts_for_no_limit(set_stage):
+    stage = set_stage(trial_concurrency=2, max_trial_num=2)
+    stage.replay(loaded(), answers("a", NO_MORE), asks(0), reports(0, 1), answers("b"))
+    assert len(stage.service.started) == 2
+
+
 def test_no_more_in_a_running_trial_ends_its_loop_and_opens_no_phase(set_stage):
     stage = set_stage(trial_concurrency=2)
     stage.replay(loaded(), answers("a", "b"), asks(0), reports(0, 1), asks(0), answers(NO_MORE))
@@ -497,6 +511,14 @@ def test_a_second_process_is_told_when_there_is_no_more_for_the_first(set_stage)
     stage.replay(loaded(), answers("a"), asks(0), reports(0, 1), asks(0), hello(0), asks(0))
     stage.replay(answers(NO_MORE))
     assert stage.peer(0).answers() == ['"a"', "no more: the tuner has no more parameters"]
+
+
+def test_no_more_for_a_process_that_is_gone_leaves_the_next_to_ask_again(set_stage):
+    stage = set_stage()
+    stage.replay(loaded(), answers("a"), asks(0), reports(0, 1), asks(0), hello(0))
+    stage.replay(answers(NO_MORE), *one_phase(0, 2, "c"))
+    assert stage.peer(0).answers() == ['"a"', '"c"']
+    assert stage.phases() == ["0.0 #0 SUCCEEDED", "0.1 #2 SUCCEEDED"]
 
 
 def test_a_second_process_abandons_the_phase_that_is_open(set_stage):

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import os
 import shlex
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -22,6 +24,7 @@ from mpx.processes import find_by_environment, send_signal, start_of
 from mpx.records import ExitStatus, TrialPaths, TrialSpec
 from mpx.training_service import local
 from mpx.training_service.local import LocalService
+from tests.lab import wait_until
 
 PYTHON = shlex.quote(sys.executable)
 NEVER = 1000.0
@@ -258,6 +261,17 @@ def test_output_comes_in_order_and_to_the_last_byte(site):
     assert bytes(site.output[trial_id]) == lines.encode() + b"no newline"
 
 
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="needs a large pipe")
+def test_what_was_written_last_comes_before_the_end(site):
+    size = 2**20
+    code = f"import fcntl, os; fcntl.fcntl(1, {fcntl.F_SETPIPE_SZ}, {size}); os.write(1, b'x' * {size})"
+    trial_id = site.start(f"{PYTHON} -c {shlex.quote(code)}")
+    # The loop does not turn before the trial has ended.
+    wait_until(site.paths(trial_id).exit_status.exists, "the trial's end")
+    site.finish(trial_id)
+    assert len(site.output[trial_id]) == size
+
+
 def test_text_without_a_newline_comes_while_the_trial_runs(site):
     trial_id = site.start("printf 'progress 10 %%'; exec sleep 1000")
     site.says(trial_id, b"progress 10 %")
@@ -332,6 +346,26 @@ def test_much_more_than_a_pipe_holds_reaches_a_slow_reader_in_order(site):
     assert bytes(site.output[trial_id]).decode() == expected + "\n"
 
 
+READER_THAT_PAUSES = """
+import sys
+from pathlib import Path
+first = sys.stdin.buffer.raw.read(60_000)
+Path("paused").touch()
+print((first + sys.stdin.buffer.read(200_002 - len(first))).index(b"b"))
+"""
+
+
+def test_what_is_sent_later_never_comes_earlier(site):
+    (site.code_dir / "read.py").write_text(READER_THAT_PAUSES)
+    trial_id = site.start(f"{PYTHON} read.py")
+    site.service.send(trial_id, b"a" * 200_000)
+    # The loop does not turn before there is room for more.
+    wait_until((site.code_dir / "paused").exists, "room in the pipe")
+    site.service.send(trial_id, b"b\n")
+    site.finish(trial_id)
+    assert bytes(site.output[trial_id]) == b"200000\n"
+
+
 def test_a_trial_that_never_reads_can_be_ended(site):
     trial_id = site.start("exec sleep 1000")
     site.service.send(trial_id, b"x" * 1_000_000)
@@ -347,6 +381,47 @@ def test_a_trial_that_ends_without_reading_is_no_error(site):
     trial_id = site.start("read -r line; exit 3")
     site.service.send(trial_id, b"x\n" * 500_000)
     assert site.finish(trial_id) == ExitStatus(3)
+
+
+def test_sending_to_a_trial_whose_command_has_ended_is_no_error(site):
+    stray = "setsid bash -c 'trap \"\" TERM; echo ready; exec sleep 1000' </dev/null &"
+    trial_id = site.start(f"{stray} read -r line")
+    site.says(trial_id, b"ready")
+    site.service.send(trial_id, b"\n")
+    site.until(lambda: start_of(site.identity.pid) is None, "the keeper's end")
+    site.service.send(trial_id, b"too late\n")
+    site.service.kill(trial_id)
+    assert site.finish(trial_id) == ExitStatus(0)
+
+
+MANAGER = """
+import asyncio, os, sys
+from pathlib import Path
+from tests.test_local_service import Site
+site = Site(Path(sys.argv[1]))
+trial_id = site.start("until [ -e go ]; do sleep 0.01; done; echo text && echo fine >result; exit 3")
+print(trial_id, flush=True)
+site.loop.run_forever()
+"""
+
+
+def test_a_trial_outlives_its_manager(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", MANAGER, str(tmp_path)],
+        cwd=Path(__file__).parent.parent,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as manager:
+        trial_id = manager.stdout.readline().strip()
+        manager.kill()
+    try:
+        (tmp_path / "code" / "go").touch()
+        status = TrialPaths(tmp_path / "trials" / trial_id).exit_status
+        wait_until(status.exists, "the trial's end")
+        assert status.read_text() == "3\n"
+        assert (tmp_path / "code" / "result").read_text() == "fine\n"
+    finally:
+        send_signal(find_by_environment("MPX_TRIAL_ID", trial_id), signal.SIGKILL)
 
 
 # -- nothing is left ------------------------------------------------------------------------------
@@ -368,14 +443,14 @@ LEFT = {
 }
 
 
-@pytest.mark.parametrize("command", LEFT.values(), ids=LEFT.keys())
+@pytest.mark.parametrize("kind", LEFT)
 @pytest.mark.parametrize("ended_by", ["itself", "end"])
 @pytest.mark.usefixtures("anywhere")
-def test_all_that_a_trial_started_ends_with_it(site, command, ended_by):
+def test_all_that_a_trial_started_ends_with_it(site, kind, ended_by):
     wait = "until [ -s pids ]; do sleep 0.01; done"
-    trial_id = site.start(
-        f"{command}\n{wait}\n{'exec sleep 1000' * (ended_by == 'end')}", grace=0.2
-    )
+    last = "exec sleep 1000" if ended_by == "end" else ""
+    grace = 0.2 if "ignores SIGTERM" in kind else NEVER
+    trial_id = site.start(f"{LEFT[kind]}\n{wait}\n{last}", grace=grace)
     pids = site.code_dir / "pids"
     if ended_by == "end":
         site.until(lambda: pids.exists() and pids.read_text().endswith("\n"), "the child")

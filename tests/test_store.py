@@ -424,6 +424,15 @@ def test_a_store_in_no_directory_is_an_error(tmp_path):
         Store(tmp_path / "nowhere" / "experiment.db")
 
 
+def test_a_store_whose_log_cannot_be_opened_is_an_error(path, monkeypatch):
+    def refuse(file, flags):
+        raise PermissionError(13, "Permission denied", file)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StoreError, match=r"cannot open the store .*experiment.db-wal"):
+        Store(path)
+
+
 def test_a_store_without_tables_holds_no_experiment(path):
     path.touch()
     assert read_experiment(path) is None

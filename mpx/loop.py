@@ -45,6 +45,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
+        self._callbacks: dict[int, Callback] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._running = False
@@ -79,10 +80,8 @@ class Loop:
 
     def remove_reader(self, fd: int) -> None:
         """Call back for `fd` no more; one that is not watched is no error."""
-        try:
+        if self._callbacks.pop(fd, None) is not None:
             self._selector.unregister(fd)
-        except KeyError:
-            pass
 
     remove_writer = remove_reader
 
@@ -98,16 +97,16 @@ class Loop:
         self._wake.set()
 
     def _register(self, fd: int, event: int, callback: Callback) -> None:
-        try:
-            self._selector.register(fd, event, callback)
-        except KeyError:
-            self._selector.modify(fd, event, callback)
+        if fd not in self._callbacks:
+            self._selector.register(fd, event)
+        self._callbacks[fd] = callback
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select(self._patience()):
-            # An earlier handler of this turn may have removed it.
-            if self._selector.get_map().get(key.fd) is key:
-                self._call(key.data)
+        callbacks = self._callbacks
+        for key, _ in self._selector.select(self._patience() if self._timers else None):
+            callback = callbacks.get(key.fd)
+            if callback is not None:  # an earlier handler of this turn may have removed it
+                self._call(callback)
         if self._timers:
             self._call_due()
         self._call(self.on_turn_end)

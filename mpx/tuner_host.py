@@ -299,8 +299,12 @@ class TunerHost:
                 now = time.monotonic()
                 if now - began > _SLOW_CALL:
                     sys.setswitchinterval(_SWITCH_INTERVAL)
-                    self._wake.set()
+                    self._wake_loop()
                     began = now
+            self._wake_loop()
+
+    def _wake_loop(self) -> None:
+        if self._answers:  # most calls tell, and have no answer
             self._wake.set()
 
     def _run(self, call: Call) -> None:

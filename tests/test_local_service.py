@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from mpx import processes
-from mpx.processes import find_by_environment, send_signal, start_of
+from mpx.processes import find_by_environment, send_signal, signal_group, start_of
 from mpx.records import ExitStatus, TrialPaths, TrialSpec
 from mpx.training_service import local
 from mpx.training_service.local import LocalService
@@ -50,6 +50,7 @@ class Site:
         self.ends = {}
         self.logs_output = False
         self.bugs = []
+        self.groups = {}
         self.loop.set_exception_handler(lambda loop, context: self.bugs.append(context))
 
     def paths(self, trial_id):
@@ -78,6 +79,7 @@ class Site:
             grace_period=grace,
         )
         self.identity = self.service.start(spec)
+        self.groups[trial_id] = self.identity.pid
         return trial_id
 
     def until(self, condition, what, patience=30):
@@ -105,9 +107,10 @@ class Site:
         return self.paths(trial_id).log.read_bytes()
 
     def close(self):
-        for trial_id in self.output:
+        """End what a failed test left."""
+        for trial_id in self.groups.keys() - self.ends.keys():
+            signal_group(self.groups[trial_id], signal.SIGKILL)
             send_signal(find_by_environment("MPX_TRIAL_ID", trial_id), signal.SIGKILL)
-        for trial_id in self.output.keys() - self.ends.keys():
             with contextlib.suppress(AssertionError):
                 self.until(lambda trial_id=trial_id: trial_id in self.ends, "an end", patience=10)
         self.loop.close()

@@ -1,6 +1,5 @@
 """Processes: real ones, looked at by /proc and by psutil."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ from mpx.processes import (
     is_alive,
     kill_all,
     send_signal,
+    signal_group,
     start_of,
 )
 from tests.lab import wait_until
@@ -42,23 +42,19 @@ def mark():
 
 @pytest.fixture
 def spawn(mark):
-    """Start a shell command with the mark in its environment; it is ended with the test."""
+    """Start a shell command, or a program with this environment; it is ended with the test."""
     started = []
 
-    def spawn(command="exec sleep 1000", **options):
-        process = subprocess.Popen(
-            ["bash", "-c", command],
-            env={**os.environ, MARK: mark},
-            start_new_session=True,
-            **options,
-        )
+    def spawn(command="exec sleep 1000", program=None, environment=None):
+        arguments = [program, "1000"] if program else ["bash", "-c", command]
+        environment = environment or {**os.environ, MARK: mark}
+        process = subprocess.Popen(arguments, env=environment, start_new_session=True)
         started.append(process)
         return process
 
     yield spawn
     for process in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        signal_group(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -100,12 +96,10 @@ def test_a_zombie_is_not_alive(spawn, mark):
     assert find_by_environment(MARK, mark) == []
 
 
-def test_a_name_with_parentheses_and_spaces_hides_nothing(tmp_path):
+def test_a_name_with_parentheses_and_spaces_hides_nothing(spawn, tmp_path):
     program = tmp_path / "a) Z 1 (b"
     program.symlink_to(shutil.which("sleep"))
-    with subprocess.Popen([program, "1000"]) as process:
-        assert start_of(process.pid)
-        process.kill()
+    assert start_of(spawn(program=program).pid)
 
 
 def test_the_mark_finds_whoever_left_the_group_and_the_session(spawn, mark):
@@ -123,11 +117,10 @@ def test_the_mark_must_fit_exactly(spawn, mark):
     assert find_by_environment(MARK, mark[1:]) == []
 
 
-def test_the_mark_is_found_wherever_it_stands_in_the_environment(mark):
-    for environment in ({MARK: mark}, {MARK: mark, "Z": "1"}, {"A": "1", MARK: mark}):
-        with subprocess.Popen([shutil.which("sleep"), "1000"], env=environment) as process:
-            wait_until(lambda: find_by_environment(MARK, mark), f"the mark in {environment}")
-            process.kill()
+@pytest.mark.parametrize("names", [[MARK], [MARK, "Z"], ["A", MARK]])
+def test_the_mark_is_found_wherever_it_stands_in_the_environment(spawn, mark, names):
+    process = spawn(program=shutil.which("sleep"), environment=dict.fromkeys(names, mark))
+    wait_until(lambda: find_by_environment(MARK, mark) == [process.pid], "the mark")
 
 
 def test_a_process_never_finds_itself(mark):

@@ -426,7 +426,7 @@ class ManagerConnection(_Connection):
     def welcome(self) -> bytes:
         """Answer a hello. The newline ends what a manager that died may have left half written."""
         return (
-            f'\n{{"type":"welcome","protocol":{VERSION},"seq":{self.last_seq},'
+            f'\n{{"type":"welcome","seq":{self.last_seq},"protocol":{VERSION},'
             f'"session":{encode(self.session)},"max_line":{self.max_line}}}\n'
         ).encode()
 

@@ -73,9 +73,7 @@ class Lab:
         assert code is None or done.returncode == code, said
         return done.stdout
 
-    def run(
-        self, *arguments: str | Path, timeout: float = 60
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command and return all it said."""
         return subprocess.run(
             self.command(*arguments),

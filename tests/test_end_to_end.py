@@ -166,7 +166,13 @@ def test_noise_of_a_trial_lands_in_its_log(lab: Lab) -> None:
     experiment = lab.finish(lab.config(trial, maxPhaseNum=3))
     assert [p["value"] for p in lab.phases(experiment)] == [0, 1, 2]
     log = lab.log(experiment)
-    for text in ("before the first ask", "no newline", "raw without", "to stderr", "hi from a child"):
+    for text in (
+        "before the first ask",
+        "no newline",
+        "raw without",
+        "to stderr",
+        "hi from a child",
+    ):
         assert text in log
     assert "is dropped" in log
     assert "after the last" in log
@@ -188,9 +194,7 @@ def test_flood_of_text_disturbs_nobody(lab: Lab) -> None:
     )
     assert lab.status(experiment)["phases"] == {"SUCCEEDED": 6}
     trials = json.loads(lab.mpx("trials", experiment, "--json"))
-    sizes = [
-        lab.trial_file(experiment, t["trial_id"], "trial.log").stat().st_size for t in trials
-    ]
+    sizes = [lab.trial_file(experiment, t["trial_id"], "trial.log").stat().st_size for t in trials]
     assert sizes[0] > 80_000_000
     assert sizes[1] > 30_000_000
 
@@ -416,7 +420,7 @@ def test_command_not_found_is_told(lab: Lab) -> None:
 
 
 def test_paths_with_blanks_and_quotes(tmp_path: Path) -> None:
-    lab = Lab(tmp_path / "it's a \"dir\" with $odd; names")
+    lab = Lab(tmp_path / 'it\'s a "dir" with $odd; names')
     try:
         experiment = lab.finish(lab.config(LOOP, maxPhaseNum=2))
         assert lab.status(experiment)["phases"] == {"SUCCEEDED": 2}

@@ -11,13 +11,14 @@ from typing import Any
 
 from mpx.errors import RemoteProtocolError
 from mpx.lifecycle import Limits, is_better, objective
-from mpx.protocol import ASKED, encode, too_long
+from mpx.protocol import ASKED
 from mpx.records import PhaseStatus
 from mpx.rows import ExperimentRow, PhaseRow
 from mpx.store import Store
 from mpx.trial_run import TrialRun, as_text
 from mpx.tuner_host import Ask, PhaseEnd, Tell
 from mpx.turn import Outbox
+from mpx.wire import encode, too_long
 
 NO_MORE = "the tuner has no more parameters"
 # How often a trial may ask on after it was told that there are no more parameters.

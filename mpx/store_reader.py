@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from mpx.errors import StoreError
 from mpx.migrations import check_version
-from mpx.protocol import decode
 from mpx.records import (
     BestPhase,
     ErrorRecord,
@@ -22,6 +21,7 @@ from mpx.records import (
     TrialStatus,
 )
 from mpx.rows import STATUSES, WHOLE_EXPERIMENT
+from mpx.wire import decode
 
 _PHASE_QUERY = """SELECT p.id, e.id AS experiment_id, t.trial_id, p.sequence_id, p.phase_index,
     p.parameter_id, p.status, p.reason, p.traceback, p.parameters, p.value, p.requested_at, p.started_at,

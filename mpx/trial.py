@@ -23,7 +23,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Iterator
 
 from mpx.errors import LocalProtocolError, ProtocolError, UsageError
-from mpx.protocol import ASKED, DEFAULT_MAX_LINE, TrialConnection, decode, encode
+from mpx.protocol import ASKED, TrialConnection
+from mpx.wire import DEFAULT_MAX_LINE, decode, encode
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -11,7 +11,8 @@ import textwrap
 import time
 from pathlib import Path
 
-from mpx.protocol import ManagerConnection, encode
+from mpx.protocol import ManagerConnection
+from mpx.wire import encode
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PATIENCE = 30  # seconds until a trial that hangs is ended

@@ -15,7 +15,7 @@ from typing import Any
 
 from mpx.config.model import ExperimentConfig, TrialConfig, TunerConfig
 from mpx.experiment import Experiment
-from mpx.protocol import TAG, TrialConnection, encode
+from mpx.protocol import TrialConnection
 from mpx.records import ErrorRecord, ExitStatus, TrialSpec
 from mpx.rows import ExperimentRow
 from mpx.store import Store
@@ -32,6 +32,7 @@ from mpx.tuner_host import (
     Tell,
     TrialEnd,
 )
+from mpx.wire import TAG, encode
 from tests.counts import assert_counts
 from tests.fakes import FakeClock, FakeMailbox, FakeService, FakeTurns
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from mpx.config.model import ExperimentConfig, TrialConfig, TunerConfig
 from mpx.processes import start_of
-from mpx.protocol import encode
 from mpx.records import ErrorRecord, ExperimentPaths, ExperimentStatus, PhaseStatus, TrialStatus
 from mpx.rows import ExperimentRow, PhaseRow, TrialRow
 from mpx.store import Store
+from mpx.wire import encode
 
 # 2026-01-02 03:04:05 UTC
 MOMENT = 1767323045.0

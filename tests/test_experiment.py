@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mpx.protocol import OPEN, encode, in_pieces
+from mpx.protocol import OPEN
 from mpx.records import ErrorRecord
 from mpx.store_reader import StoreReader
+from mpx.wire import encode, in_pieces
 from tests.stage import (
     Stage,
     answers,

@@ -18,13 +18,9 @@ from mpx.protocol import (
     IDLE,
     OPEN,
     ManagerConnection,
-    TaggedLines,
     TrialConnection,
-    decode,
-    encode,
-    in_pieces,
-    too_long,
 )
+from mpx.wire import TaggedLines, decode, encode, in_pieces, too_long
 
 SEND_FROM_TRIAL = {
     "hello": lambda trial: trial.hello("test", 1, "a new session"),

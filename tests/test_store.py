@@ -20,11 +20,11 @@ from mpx import store as store_module
 from mpx.errors import StoreError
 from mpx.lifecycle import PHASE_TRANSITIONS, IllegalTransitionError
 from mpx.migrations import MIGRATIONS
-from mpx.protocol import encode
 from mpx.records import ErrorRecord, ExperimentStatus, PhaseStatus, TrialStatus
 from mpx.rows import ExperimentRow, PhaseRow, TrialRow
 from mpx.store import Store, close_interrupted
 from mpx.store_reader import StoreReader
+from mpx.wire import encode
 from tests.counts import assert_counts
 
 T0 = 1_700_000_000.0

@@ -15,9 +15,9 @@ import pytest
 
 import mpx
 from mpx import tuner_host
+from mpx.adapted_tuner import AdaptedTuner, adapt
 from mpx.errors import ClassLoadError, NoMoreTrialError
 from mpx.tuner_host import (
-    AdaptedTuner,
     Ask,
     AskFirst,
     Failed,
@@ -30,7 +30,6 @@ from mpx.tuner_host import (
     Tell,
     TrialEnd,
     TunerHost,
-    adapt,
 )
 from mpx.wake_up import WakeUp
 

@@ -19,6 +19,11 @@ import psutil
 _PROC = Path("/proc")
 # Split here so that tests can force the way that needs no /proc.
 _HAS_PROC = sys.platform.startswith("linux")
+# In /proc/PID/stat, counted behind the command.
+_STATE, _FLAGS, _START = 0, 6, 19
+_KERNEL_THREAD = 0x00200000
+# A process that is just executing a program has no environment for a moment: look again, in seconds.
+_LOOKS_AGAIN = (0.0002, 0.0004, 0.0008, 0.0016, 0.0032)
 
 
 def start_of(pid: int) -> str | None:
@@ -94,8 +99,11 @@ def kill_all(name: str, value: str, patience: float = 10.0) -> list[int]:
         The pids of those that outlived it.
     """
     deadline = time.monotonic() + patience
-    while found := find_by_environment(name, value):
-        if time.monotonic() > deadline:
+    looks_in_vain = 0
+    while looks_in_vain < 2:  # one look may miss a process that is just executing a program
+        found = find_by_environment(name, value)
+        looks_in_vain = 0 if found else looks_in_vain + 1
+        if found and time.monotonic() > deadline:
             return found
         send_signal(found, signal.SIGKILL)
         time.sleep(0.01)
@@ -103,16 +111,19 @@ def kill_all(name: str, value: str, patience: float = 10.0) -> list[int]:
 
 
 def _start_by_proc(pid: int) -> str | None:
+    fields = _stat(pid)
+    return f"{_boot_id()}:{fields[_START].decode()}" if fields else None
+
+
+def _stat(pid: int) -> list[bytes] | None:
+    """Return the fields of /proc/PID/stat behind the command; None if it is gone or a zombie."""
     try:
         stat = (_PROC / str(pid) / "stat").read_bytes()
     except OSError:
         return None
     # The command in parentheses may hold anything; the fields after it are plain.
     fields = stat[stat.rindex(b")") + 2 :].split()
-    state, ticks = fields[0], fields[19]
-    if state in (b"Z", b"X"):
-        return None
-    return f"{_boot_id()}:{ticks.decode()}"
+    return None if fields[_STATE] in (b"Z", b"X") else fields
 
 
 @functools.cache
@@ -132,17 +143,38 @@ def _start_by_psutil(pid: int) -> str | None:
 
 def _find_by_proc(name: str, value: str) -> list[int]:
     wanted = f"\0{name}={value}\0".encode()
-    found = []
-    for entry in os.listdir(_PROC):  # noqa: PTH208 (a hundred Paths would be the dearest part)
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/environ", "rb") as file:
-                    environment = file.read()
-            except OSError:  # gone, or another user's
-                continue
-            if wanted in b"\0" + environment and start_of(int(entry)):
-                found.append(int(entry))
+    entries = os.listdir(_PROC)  # noqa: PTH208 (a hundred Paths would be the dearest part)
+    found, bare = _look_for(wanted, [int(entry) for entry in entries if entry.isdigit()])
+    for pause in _LOOKS_AGAIN:
+        bare = [pid for pid in bare if _is_program(pid)]
+        if not bare:
+            break
+        time.sleep(pause)
+        more, bare = _look_for(wanted, bare)
+        found += more
     return found
+
+
+def _is_program(pid: int) -> bool:
+    """Say whether this lives and is no thread of the kernel."""
+    fields = _stat(pid)
+    return fields is not None and not int(fields[_FLAGS]) & _KERNEL_THREAD
+
+
+def _look_for(wanted: bytes, pids: list[int]) -> tuple[list[int], list[int]]:
+    """Return who has this in the environment, and who has no environment."""
+    found, bare = [], []
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                environment = file.read()
+        except OSError:  # gone, or another user's
+            continue
+        if not environment:
+            bare.append(pid)
+        elif wanted in b"\0" + environment and start_of(pid):
+            found.append(pid)
+    return found, bare
 
 
 def _find_by_psutil(name: str, value: str) -> list[int]:

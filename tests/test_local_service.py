@@ -452,8 +452,7 @@ LEFT = {
 def test_all_that_a_trial_started_ends_with_it(site, kind, ended_by):
     wait = "until [ -s pids ]; do sleep 0.01; done"
     last = "exec sleep 1000" if ended_by == "end" else ""
-    grace = 0.2 if "ignores SIGTERM" in kind else NEVER
-    trial_id = site.start(f"{LEFT[kind]}\n{wait}\n{last}", grace=grace)
+    trial_id = site.start(f"{LEFT[kind]}\n{wait}\n{last}", grace=0.2)
     pids = site.code_dir / "pids"
     if ended_by == "end":
         site.until(lambda: pids.exists() and pids.read_text().endswith("\n"), "the child")
@@ -471,6 +470,26 @@ def test_what_ends_on_sigterm_is_not_killed(site):
     site.says(trial_id, b"ready")
     site.service.end(trial_id)
     assert site.finish(trial_id) == ExitStatus(5)
+    assert site.output[trial_id].endswith(b"bye\n")
+
+
+@pytest.mark.parametrize("start", ["", "setsid "])
+def test_what_is_stopped_can_end_on_sigterm(site, start):
+    child = "trap 'echo bye; exit' TERM; echo ready; kill -STOP $$; while :; do sleep 0.01; done"
+    trial_id = site.start(f"{start}bash -c {shlex.quote(child)} & read -r line")
+    site.says(trial_id, b"ready")
+    site.service.end(trial_id)
+    assert site.finish(trial_id) == ExitStatus(143)
+    assert site.output[trial_id].endswith(b"bye\n")
+
+
+def test_what_is_said_in_the_grace_period_is_heard(site):
+    """The shell between the keeper and the program ends at once; the program saves its model."""
+    child = "trap 'sleep 0.1; echo bye; exit' TERM; echo ready; while :; do sleep 0.01; done"
+    trial_id = site.start(f"bash -c {shlex.quote(child)}; true")
+    site.says(trial_id, b"ready")
+    site.service.end(trial_id)
+    assert site.finish(trial_id) == ExitStatus(143)
     assert site.output[trial_id].endswith(b"bye\n")
 
 

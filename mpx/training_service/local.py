@@ -207,11 +207,10 @@ class _LocalTrial:
 
     def _on_keeper_exit(self, code: int) -> None:
         self._exit_code = code if code >= 0 else 128 - code
-        self._drain()
         self._pursue()
 
     def _drain(self) -> None:
-        """Read what the trial wrote before it ended, and not what its leftovers may go on writing."""
+        """Read what the trial wrote last, and not what one that cannot be ended may go on writing."""
         self._loop.remove_reader(self._stdout)
         for _ in range(_DRAIN_READS):
             try:
@@ -274,18 +273,21 @@ class _LocalTrial:
         return find_by_environment("MPX_TRIAL_ID", self._spec.trial_id)
 
     def _signal(self, number: signal.Signals) -> None:
-        """Signal the group, at one moment so that none of it is born meanwhile, and who left it."""
+        """Signal the group, at one moment so that none of it is born meanwhile, then who left it."""
         assert self._process is not None
         group = self._process.pid
+        if not self._group_is_gone:
+            signal_group(group, number)
         strays = [pid for pid in self._marked() if group_of(pid) != group]
-        # A stopped process acts on no other signal than the second.
-        for each in (number, signal.SIGCONT):
-            if not self._group_is_gone:
-                signal_group(group, each)
-            send_signal(strays, each)
+        send_signal(strays, number)
+        # A stopped process acts on no other signal.
+        if not self._group_is_gone:
+            signal_group(group, signal.SIGCONT)
+        send_signal(strays, signal.SIGCONT)
 
     def _gone(self, status: ExitStatus) -> None:
         self._kill_at = self._loop.time()  # `end` has nothing to do any more
+        self._drain()
         self._listener.on_exit(self._spec.trial_id, status)
         self.close()
         self.on_gone(self._spec.trial_id)

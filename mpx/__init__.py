@@ -10,11 +10,13 @@ In a trial::
 
 A tuner derives from `mpx.Tuner` or `mpx.MultiPhaseTuner`. The command line is `mpx`.
 
-Names are loaded on first use: a trial pays for the SDK alone, a tuner for its base class alone.
+Names are loaded on first use: a trial pays for the SDK alone, a tuner for its base class alone. In a
+trial the import takes the protocol away from stdin and stdout (see `mpx.trial`).
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -82,3 +84,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(set(__all__) | set(globals()))
+
+
+if "MPX_TRIAL_DIR" in os.environ:
+    from mpx.trial import step_aside
+
+    step_aside()
+    del step_aside

@@ -6,9 +6,9 @@ data-loader workers, ranks of one training) reports are dropped with one line in
 raises. With no manager the same code runs alone: parameters come from MPX_PARAMETERS (JSON) or
 are `{}`, results are printed, and after ten asks there are no more.
 
-The first ask moves the protocol away from fds 0 and 1 to private ones, if these are the trial's pipes
-(else the pipes are opened by name), and points fd 0 at /dev/null and fd 1 at the trial's log. From
-then on nothing that the process or its children print or read can touch the protocol.
+`import mpx` moves the protocol away from fds 0 and 1 to private ones, if these are the trial's pipes
+(else the first ask opens the pipes by name), and points fd 0 at /dev/null and fd 1 at the trial's
+log. From then on nothing that the process or its children print or read can touch the protocol.
 
 Standard library alone, Python ≥ 3.7.
 """
@@ -309,25 +309,39 @@ class _ManagedSession(_Session):
             return -1
         return lock
 
-    def _open_pipes(self) -> None:
+    def step_aside(self) -> None:
+        """Take the pipes away from fds 0 and 1, where they are there."""
         _flush_prints()
         self._reader = self._take(0, "stdin", os.O_RDONLY, os.devnull)
         self._writer = self._take(1, "stdout", os.O_WRONLY, "trial.log")
         _show_prints_at_once()
 
     def _take(self, fd: int, name: str, flags: int, instead: str) -> int:
-        """Return a private fd on the pipe `name`; where `fd` is that pipe, point it at `instead`."""
-        pipe = os.path.join(self._directory, name)
-        if _is_same_file(fd, pipe):
-            private = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
-            path = os.path.join(self._directory, instead)  # /dev/null stays itself
-            replacement = self._open(path, flags | os.O_APPEND | os.O_CREAT)
-            os.dup2(replacement, fd)
-            os.close(replacement)
-        else:
-            private = _move_high(self._open(pipe, flags | os.O_NONBLOCK))
-        os.set_blocking(private, True)  # another process on the same pipe may have changed that
+        """Move the pipe `name` from `fd` to a private fd, and point `fd` at `instead`.
+
+        Returns:
+            The private fd; -1 if `fd` is not that pipe.
+        """
+        if not _is_same_file(fd, os.path.join(self._directory, name)):
+            return -1
+        path = os.path.join(self._directory, instead)  # /dev/null stays itself
+        replacement = self._open(path, flags | os.O_APPEND | os.O_CREAT)
+        private = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
+        os.dup2(replacement, fd)
+        os.close(replacement)
         return private
+
+    def _open_pipes(self) -> None:
+        if self._reader < 0:
+            self._reader = self._open_pipe("stdin", os.O_RDONLY)
+        if self._writer < 0:
+            self._writer = self._open_pipe("stdout", os.O_WRONLY)
+        for private in (self._reader, self._writer):
+            os.set_blocking(private, True)  # another process on the same pipe may have changed it
+
+    def _open_pipe(self, name: str, flags: int) -> int:
+        path = os.path.join(self._directory, name)
+        return _move_high(self._open(path, flags | os.O_NONBLOCK))
 
     def _open(self, path: str, flags: int) -> int:
         try:
@@ -416,6 +430,19 @@ def _session() -> _Session:
                 directory = os.environ.get("MPX_TRIAL_DIR")
                 _the_session = _ManagedSession(directory) if directory else _StandaloneSession()
     return _the_session
+
+
+def step_aside() -> None:
+    """Leave stdin and stdout to the user's code, if a manager speaks through them.
+
+    What hinders it, the first ask tells.
+    """
+    session = _session()
+    if isinstance(session, _ManagedSession):
+        try:
+            session.step_aside()
+        except (OSError, ProtocolError):
+            pass
 
 
 def _is_same_file(fd: int, path: str) -> bool:

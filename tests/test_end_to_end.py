@@ -178,6 +178,18 @@ def test_noise_of_a_trial_lands_in_its_log(lab: Lab) -> None:
     assert "after the last" in log
 
 
+def test_stdin_is_empty_before_the_first_phase_too(lab: Lab) -> None:
+    trial = """
+        import mpx, subprocess, sys
+        subprocess.run(["cat"], check=True)
+        assert sys.stdin.read() == ""
+        for phase in mpx.phases():
+            phase.report_final(phase.index)
+    """
+    experiment = lab.finish(lab.config(trial, maxPhaseNum=2))
+    assert lab.status(experiment)["phases"] == {"SUCCEEDED": 2}
+
+
 def test_flood_of_text_disturbs_nobody(lab: Lab) -> None:
     trial = """
         import sys, subprocess

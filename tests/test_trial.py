@@ -118,12 +118,37 @@ def test_a_stdout_that_is_not_the_trials_pipe_stays_where_it_is(bench, command):
 
 
 def test_text_comes_in_the_order_it_was_printed_in(bench):
-    bench.on["hello"] = lambda message: (
-        (bench.script(bench.text.decode(), "before"), b"")[1] + (bench.connection.welcome())
-    )
     bench.python(TWO_PHASES)
-    assert (bench.code / "before").read_text() == "before\n"
-    assert bench.log() == "phase 0\nphase 1\nafter\n"
+    assert bench.text == b""
+    assert bench.log() == "before\nphase 0\nphase 1\nafter\n"
+
+
+def test_the_import_takes_the_pipes_away_before_the_first_ask(bench):
+    code = bench.python(
+        """
+        import os
+        pipes = [os.fstat(fd).st_ino for fd in (0, 1)]
+        import mpx
+        import subprocess
+        subprocess.run("echo hi; cat", shell=True, check=True)
+        assert not {os.fstat(fd).st_ino for fd in (0, 1)} & set(pipes)
+        for phase in mpx.phases():
+            phase.report_final(phase.parameters)
+        """
+    )
+    assert code == 0, bench.log()
+    assert bench.text == b""
+    assert bench.values() == [{"n": 0}, {"n": 1}]
+
+
+def test_the_import_does_not_mind_a_trial_directory_that_is_gone(tmp_path):
+    command = [sys.executable, "-c", "import mpx; mpx.get_trial_id()"]
+    environment = {
+        **os.environ,
+        "MPX_TRIAL_DIR": str(tmp_path / "gone"),
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    subprocess.run(command, env=environment, check=True)
 
 
 def test_children_may_print_and_read_as_they_like(bench):
@@ -157,10 +182,11 @@ def test_children_that_kept_the_pipe_flood_it_and_no_message_is_lost(bench):
     bench.on["text"] = when_both_began
     code = bench.python(
         """
-        import subprocess, sys, mpx
-        flood = "import os\\nwhile os.write(1, {}): pass"
+        import subprocess, sys
+        flood = "import os\\nfor _ in range(100_000): os.write(1, {})"
         floods = [subprocess.Popen([sys.executable, "-c", flood.format(text)])
             for text in ("b'x' * 3", "b'y' * 5000")]
+        import mpx
         for phase in mpx.phases():
             phase.report_final("z" * 30_000)
         for process in floods:
@@ -403,7 +429,7 @@ def test_a_report_before_any_process_asked_raises(bench, report):
         """
     )
     assert code == 0
-    assert b"a result was reported, but no phase is open" in bench.text
+    assert "a result was reported, but no phase is open" in bench.log()
     assert bench.values() == ["asked"]
 
 

@@ -13,6 +13,7 @@ until the process ends.
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import functools
 import json
@@ -295,6 +296,7 @@ def main() -> None:
     os.set_inheritable(ready_fd, False)
     os.chdir(directory)
     sys.argv = ["mpx"]
+    faulthandler.enable()  # a tuner that crashes in C leaves its Python stack in manager.log
     began = time.monotonic()
     Manager(ExperimentPaths(Path(directory)), ready_fd).run()
     print(f"the manager ended after {time.monotonic() - began:.1f} s", flush=True)

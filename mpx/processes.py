@@ -45,6 +45,16 @@ def find_by_environment(name: str, value: str) -> list[int]:
     return [pid for pid in find(name, value) if pid != os.getpid()]
 
 
+def descendants(pid: int) -> dict[int, str]:
+    """Return the living descendants of a process, each with what `start_of` says of it."""
+    try:
+        family = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return {}
+    starts = {member.pid: start_of(member.pid) for member in family}
+    return {member: start for member, start in starts.items() if start is not None}
+
+
 def group_members(group: int) -> list[int]:
     """Return the pids of all living processes of a process group."""
     try:

@@ -222,7 +222,9 @@ class TunerHost:
         try:
             text = encode(parameters)
         except MessageError as error:
-            raise TunerError(f"generate_parameters returned {parameters!r:.200}: {error}") from None
+            raise TunerError(
+                f"generate_parameters returned {_shown(parameters)}: {error}"
+            ) from None
         # The tuner gets back the very object it returned.
         self._parameters[parameter_id] = parameters
         self._answers.append(Parameters(parameter_id, text))
@@ -267,6 +269,13 @@ def _seed_numpy(seed: int) -> bool:
         return False
     numpy.random.seed(seed % 2**32)
     return True
+
+
+def _shown(parameters: Any) -> str:
+    try:
+        return f"{parameters!r:.200}"
+    except Exception:  # noqa: BLE001 (a user's __repr__, or one that goes too deep)
+        return f"a {type(parameters).__name__}"
 
 
 def describe_error(error: BaseException) -> ErrorRecord:

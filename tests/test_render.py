@@ -275,13 +275,16 @@ def test_error_is_shown_with_its_whole_traceback() -> None:
 
 def test_summary_ends_with_what_to_type_next() -> None:
     done = replace(EXPERIMENT, status=ExperimentStatus.DONE, reason="maxPhaseNum (60) is reached")
-    assert plain(detail.summary(replace(DETAIL, experiment=done), failed=False)) == (
+    assert plain(
+        detail.summary(replace(DETAIL, experiment=done, failed=(), last_word="test 0.99\x1b"))
+    ) == (
         "digits  Ab3dEf12  DONE  for 1m 30s\n"
         "  reason    maxPhaseNum (60) is reached\n"
         "  phases    32: 1 RUNNING, 30 SUCCEEDED, 1 FAILED (at most 60)\n"
         "  trials    3: 2 RUNNING, 1 FAILED\n"
         "  best      0.98125 (maximize), phase 7 of trial 1, parameter_id 15\n"
         "            lr=0.05, layers=[8]\n"
+        "  log ends  test 0.99\\x1b\n"
         "  overhead  1.3 ms a phase, from its request to its parameters (0.42 % of the time)\n"
         "  results   /home/me/.mpx/experiments/Ab3dEf12\n"
         "\n"
@@ -290,9 +293,24 @@ def test_summary_ends_with_what_to_type_next() -> None:
     )
 
 
-def test_summary_of_a_failed_experiment_tells_how_its_trials_ended() -> None:
-    assert "  | MemoryError" in plain(detail.summary(DETAIL, failed=True))
-    assert "  | MemoryError" not in plain(detail.summary(DETAIL, failed=False))
+def test_summary_tells_how_trials_failed() -> None:
+    assert "  | MemoryError" in plain(detail.summary(DETAIL))
+
+
+def test_summary_of_nothing_good_recommends_no_best_phases() -> None:
+    shown = plain(detail.summary(replace(DETAIL, experiment=replace(EXPERIMENT, best=None))))
+    assert "--top" not in shown
+
+
+def test_long_name_leaves_room_for_the_other_columns() -> None:
+    (_, line) = plain(tables.experiments([replace(EXPERIMENT, name="n" * 5000)])).splitlines()
+    assert len(line) < 200
+
+
+def test_home_is_shown_as_users_type_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert text.place(Path("/home/me/.mpx/experiments/Ab3dEf12")) == "~/.mpx/experiments/Ab3dEf12"
+    assert text.place(Path("/data/mpx")) == "/data/mpx"
 
 
 def test_nothing_from_users_reaches_the_terminal_raw() -> None:
@@ -306,7 +324,7 @@ def test_nothing_from_users_reaches_the_terminal_raw() -> None:
     now_so = replace(DETAIL, experiment=record, running=running, failed=(trial,))
     lines = [
         *detail.detail(now_so),
-        *detail.summary(now_so, failed=True),
+        *detail.summary(now_so),
         *tables.experiments([record]),
         *tables.trials([trial], NOW),
         *tables.phases([phase], NOW),

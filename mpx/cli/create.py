@@ -65,7 +65,7 @@ def _follow(started: api.Launch, interrupts: Interrupts, quiet: bool, as_json: b
         if as_json:
             _print_record(started.paths)
         elif not quiet:
-            console.show(detail.summary(api.detail(started.paths), failed=code == 1))
+            console.show(detail.summary(api.detail(started.paths)))
         sys.stdout.flush()
     except OSError:  # what it was shown on has gone, and that is why it was stopped
         forget_stdout()

@@ -37,25 +37,20 @@ def detail(now_so: Detail) -> Iterator[Text]:
         yield from failure(record.error)
 
 
-def summary(now_so: Detail, failed: bool) -> Iterator[Text]:
-    """Yield what `mpx create --foreground` ends with.
-
-    Args:
-        now_so: the experiment at its end.
-        failed: tell of the trials that failed too.
-    """
+def summary(now_so: Detail) -> Iterator[Text]:
+    """Yield what `mpx create --foreground` ends with."""
     record = now_so.experiment
     yield headline(record)
     yield from fields(now_so)
     yield _field("results", place(record.directory))
-    if failed:
-        yield from failures(now_so)
+    yield from failures(now_so)
     if record.error:
         yield from failure(record.error)
-    yield from next_commands(
-        (f"mpx phases {record.id} --top 10", "the best phases"),
-        (f"mpx export {record.id} -o phases.csv", "every phase, for a spreadsheet or pandas"),
-    )
+    if record.best:
+        yield from next_commands(
+            (f"mpx phases {record.id} --top 10", "the best phases"),
+            (f"mpx export {record.id} -o phases.csv", "every phase, for a spreadsheet or pandas"),
+        )
 
 
 def next_commands(*commands: tuple[str, str]) -> Iterator[Text]:

@@ -34,6 +34,9 @@ _STYLES = {
 }
 
 
+_LONGEST_NAME = 32
+
+
 class Column(NamedTuple):
     """A column's title; numbers stand on the right."""
 
@@ -100,10 +103,14 @@ def status(name: str) -> Text:
     return Text(name, _STYLES.get(name, ""))
 
 
+def _cut(text: str, most: int) -> Text:
+    return Text(text if len(text) <= most else text[: most - 1] + "…")
+
+
 def _experiment(record: ExperimentRecord) -> list[Text]:
     return [
         Text(record.id, "bold"),
-        Text(visible(record.name)),
+        _cut(visible(record.name), _LONGEST_NAME),
         status(record.status),
         Text(clock(record.created_at)),
         Text("-" if record.started_at is None else duration(record.duration)),

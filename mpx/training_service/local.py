@@ -19,9 +19,11 @@ from pathlib import Path
 from mpx.loop import Loop, Timer
 from mpx.processes import (
     command_line,
+    descendants,
     find_by_environment,
     group_members,
     group_of,
+    is_alive,
     send_signal,
     signal_group,
     start_of,
@@ -118,6 +120,7 @@ class _LocalTrial:
         self._kill_at: float | None = None
         self._killed_at: float | None = None
         self._look_after = _FIRST_LOOK
+        self._descendants: dict[int, str] = {}  # pid → start, as they were when first signalled
         self._look: Timer | None = None
         self.on_gone: Callable[[str], None] = lambda trial_id: None
 
@@ -270,11 +273,16 @@ class _LocalTrial:
         return sorted(found)
 
     def _marked(self) -> list[int]:
-        return find_by_environment("MPX_TRIAL_ID", self._spec.trial_id)
+        """Return those that carry the trial's id, and descendants that have cast it off."""
+        found = set(find_by_environment("MPX_TRIAL_ID", self._spec.trial_id))
+        found.update(pid for pid, start in self._descendants.items() if is_alive(pid, start))
+        return sorted(found)
 
     def _signal(self, number: signal.Signals) -> None:
         """Signal the group, at one moment so that none of it is born meanwhile, then who left it."""
         assert self._process is not None
+        # Now, for the death of its parent hides whose child a process was.
+        self._descendants.update(descendants(self._process.pid))
         group = self._process.pid
         if not self._group_is_gone:
             signal_group(group, number)

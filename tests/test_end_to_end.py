@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mpx.processes import start_of
 from tests.lab import Lab, wait_until
 
 LOOP = """
@@ -376,6 +377,27 @@ def test_stop_leaves_no_process_of_busy_trials(lab: Lab) -> None:
     assert status["status"] == "STOPPED"
     assert status["trials"] == {"USER_CANCELED": 8}
     assert not status["manager"]["alive"]
+
+
+def test_child_that_cast_off_its_environment_and_session_is_ended(lab: Lab) -> None:
+    trial = """
+        import subprocess, time
+        import mpx
+        mpx.get_next_parameter()
+        child = subprocess.Popen(["env", "-i", "setsid", "sleep", "600"])
+        with open("child", "w") as file:
+            file.write(str(child.pid))
+        time.sleep(600)
+    """
+    experiment = lab.create(lab.config(trial))
+    pid = int(wait_until(lambda: _text(lab.root / "child"), "the child"))
+    assert start_of(pid) is not None
+    lab.mpx("stop", experiment)
+    assert start_of(pid) is None
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def test_drain_lets_open_phases_finish(lab: Lab) -> None:

@@ -336,6 +336,8 @@ def test_while_an_event_is_handled_what_stands_behind_it_is_not_taken_in():
         b"\n\n@mpxyz\n",
         b"@mpx: a child prints this\n",
         b"@mpx:a/b c\n",
+        b"@mpx:1/b c\n",
+        b"@mpx:a/1 c\n",
         b"@mpx:1 of 3\n",
         b"\0\xff@mpx \n",
     ],
@@ -479,6 +481,27 @@ def test_a_message_that_lacks_a_piece_is_dropped_and_the_next_one_arrives(missin
     assert heard(manager, *writes) == []
     (message,) = heard(manager, *trial.intermediate("y" * 400))
     assert message["value"] == "y" * 400
+
+
+def test_pieces_whose_head_was_never_seen_are_dropped():
+    manager = ManagerConnection()
+    assert heard(manager, b'@mpx:2/2 {"type":"request"}\n') == []
+    assert heard(manager, tagged(type="request")) == [{"type": "request"}]
+
+
+@pytest.mark.parametrize("order", [(1, 3, 2, 3), (1, 1, 3), (1, 2, 2, 3), (2, 1, 3)])
+def test_pieces_out_of_order_are_dropped(order):
+    manager = ManagerConnection()
+    pieces = in_pieces(b'{"type":"request"}', 28)
+    assert len(pieces) == 3
+    assert heard(manager, *(pieces[number - 1] for number in order)) == []
+    assert heard(manager, *pieces) == [{"type": "request"}]
+
+
+def test_pieces_of_two_messages_are_not_mixed():
+    manager = ManagerConnection()
+    short, long = b'@mpx:2/2 "request"}\n', b'@mpx:1/3 {"type":\n'
+    assert heard(manager, long, short) == []
 
 
 def test_pieces_of_a_process_that_died_do_not_disturb_the_next_one():

@@ -70,7 +70,8 @@ class Bench:
 
     def run(self, command):
         """Run a trial that is this shell command, to its end; return its exit code."""
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MPX_", "NNI_"))}
+        ours = ("MPX_", "NNI_", "PYTHON")  # PYTHONUNBUFFERED would hide what a buffer does
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
         with open(self.root / "trial.log", "ab") as log:
             process = subprocess.Popen(
                 # As the keeper does, the outer shell stays, and keeps the pipes open.

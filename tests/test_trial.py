@@ -123,6 +123,33 @@ def test_text_comes_in_the_order_it_was_printed_in(bench):
     assert bench.log() == "before\nphase 0\nphase 1\nafter\n"
 
 
+def test_what_was_printed_before_the_import_comes_through_the_pipe(bench):
+    bench.python("print('early', end='')\nimport mpx\nmpx.get_next_parameter()\nprint('late')")
+    assert bench.text == b"early\n"
+    assert bench.log() == "late\n"
+
+
+def test_each_line_that_is_printed_is_in_the_log_at_once(bench):
+    seen = []
+    bench.on["final"] = lambda message: seen.append(bench.log()) or bench.acknowledge()
+    bench.python(
+        """
+        import mpx
+        mpx.get_next_parameter()
+        print("epoch 1")
+        mpx.report_final_result(0.5)
+        """
+    )
+    assert seen == ["epoch 1\n"]
+
+
+def test_what_is_printed_without_newline_is_in_the_log_before_the_next_phase(bench):
+    seen = []
+    bench.on["request"] = lambda message: (seen.append(bench.log()), bench.answer())[1]
+    bench.python("import mpx\nfor phase in mpx.phases(): print(phase.index, end=' ')")
+    assert seen == ["", "0 ", "0 1 "]
+
+
 def test_the_import_takes_the_pipes_away_before_the_first_ask(bench):
     code = bench.python(
         """
@@ -354,6 +381,20 @@ def test_an_exception_after_the_final_result_leaves_it_standing(bench):
     )
     assert code == 1
     assert bench.types() == ["hello", "request", "final"]
+    assert "could not be reported" not in bench.log()
+
+
+def test_a_body_that_ends_without_a_result_says_nothing_of_its_phase(bench):
+    code = bench.python(
+        """
+        import mpx
+        for phase in mpx.phases():
+            with phase as same:
+                assert same is phase
+        """
+    )
+    assert code == 0, bench.log()
+    assert bench.types() == ["hello", "request", "request", "request"]
 
 
 def test_an_exception_that_cannot_say_what_it_is_fails_its_phase(bench):
@@ -419,18 +460,21 @@ def test_a_report_that_no_open_phase_takes_raises_and_sends_nothing(bench, late,
 def test_a_report_before_any_process_asked_raises(bench, report):
     code = bench.python(
         f"""
-        import mpx
+        import subprocess, sys, mpx
         try:
             mpx.{report}(1)
         except mpx.ProtocolError as error:
             print(error)
+        # It owns nothing for having tried.
+        asks = "import mpx; mpx.report_final_result(mpx.get_next_parameter())"
+        subprocess.run([sys.executable, "-c", asks], check=True)
         mpx.get_next_parameter()
         mpx.report_final_result("asked")
         """
     )
     assert code == 0
     assert "a result was reported, but no phase is open" in bench.log()
-    assert bench.values() == ["asked"]
+    assert bench.values() == [{"n": 0}, "asked"]
 
 
 def test_asking_again_without_a_result_opens_the_next_phase(bench):
@@ -752,11 +796,14 @@ def test_alone_results_are_printed(alone, capsys):
             if phase.index == 1:
                 raise ValueError("by hand")
             phase.report_final(phase.parameter_id)
+            if phase.index == 2:
+                raise ValueError("too late to count")
     said = capsys.readouterr().err
     assert 'mpx: phase 0: intermediate result: {"default":0.5}\n' in said
     assert "mpx: phase 9: final result: 9\n" in said
     assert "mpx: phase 1: failed: ValueError: by hand\n" in said
     assert "phase 1: final" not in said
+    assert "phase 2: failed" not in said
 
 
 def test_alone_the_ids_say_so(alone):

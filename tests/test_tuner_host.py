@@ -284,6 +284,9 @@ class Hosted:
         assert finished == Finished()
         return found
 
+    def is_awake(self):
+        return bool(select.select([self.host.fileno()], [], [], 0)[0])
+
     def collect(self, is_enough):
         found = []
         while not is_enough(found):
@@ -372,6 +375,13 @@ def test_all_calls_are_made_in_order_on_one_thread(monkeypatch, has_eventfd):
     ]
     (thread,) = {call[-1] for call in recorder.calls}
     assert thread != threading.get_ident()
+
+
+def test_collected_answers_wake_nobody_again():
+    hosted = Hosted(Recorder)
+    hosted.post(Ask(0, "a"), answers=1)
+    assert hosted.settle() == []
+    assert not hosted.is_awake()
 
 
 def test_the_tuner_gets_back_the_very_object_it_returned():
@@ -584,9 +594,13 @@ def test_a_seed_repeats_what_numpy_draws_whenever_the_tuner_imported_it(monkeypa
         def __init__(self):
             super().__init__()
             appears()
+            self.drawn = numpy.random.random()
 
         def generate_parameters(self, parameter_id, trial_job_id=None):
-            return numpy.random.random(2)
+            found = numpy.random.random()
+            # A generator that is seeded already is not sent back to its beginning.
+            assert when == "construct" or found != self.drawn
+            return found
 
     def load_class():
         if when == "import":

@@ -49,4 +49,4 @@ def _report(report: Callable[[Any], None], metric: Any) -> None:
     try:
         report(metric)
     except _LocalProtocolError as error:
-        print(f"nni: dropped: {error}", file=sys.stderr)
+        print(f"nni: dropped: {error}", file=sys.stderr, flush=True)

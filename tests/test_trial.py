@@ -722,6 +722,32 @@ def test_ctrl_c_before_the_welcome_lets_the_next_ask_begin_again(bench):
     assert bench.types() == ["hello", "hello", "request", "final"]
 
 
+def test_an_ack_that_comes_after_ctrl_c_is_not_taken_for_parameters(bench):
+    late = []
+
+    def on_final(message):
+        late.append(bench.acknowledge())
+        if len(late) == 1:
+            os.kill(bench.heard[0]["pid"], signal.SIGINT)
+            return b""
+        return late[1]
+
+    bench.on["final"] = on_final
+    bench.on["request"] = lambda message: (late[0] if late else b"") + bench.answer()
+    code = bench.python(
+        """
+        import mpx
+        mpx.get_next_parameter()
+        try:
+            mpx.report_final_result("interrupted")
+        except KeyboardInterrupt:
+            mpx.report_final_result(mpx.get_next_parameter())
+        """
+    )
+    assert code == 0, bench.log()
+    assert bench.values() == ["interrupted", {"n": 1}]
+
+
 # -- trouble --------------------------------------------------------------------------------------
 
 
@@ -804,6 +830,14 @@ def test_alone_results_are_printed(alone, capsys):
     assert "mpx: phase 1: failed: ValueError: by hand\n" in said
     assert "phase 1: final" not in said
     assert "phase 2: failed" not in said
+
+
+def test_alone_a_phase_that_failed_is_over(alone):
+    phase = next(trial.phases())
+    with pytest.raises(ValueError, match="by hand"), phase:
+        raise ValueError("by hand")
+    with pytest.raises(LocalProtocolError, match="phase 0 is over"):
+        phase.report_final(1)
 
 
 def test_alone_the_ids_say_so(alone):

@@ -514,6 +514,19 @@ def test_parameters_that_json_cannot_say_are_named():
     )
 
 
+def test_parameters_that_cannot_be_shown_are_named_by_their_type():
+    class Secret:
+        def __repr__(self):
+            raise RuntimeError
+
+    class Odd(Recorder):
+        def generate_parameters(self, parameter_id, trial_job_id=None):
+            return Secret()
+
+    (failed,) = Hosted(Odd).post(Ask(0, "a"), answers=1)
+    assert failed.error.message.startswith("generate_parameters returned a Secret: JSON cannot say")
+
+
 def test_an_exception_that_cannot_say_what_it_is_is_told():
     class OddError(Exception):
         def __str__(self):

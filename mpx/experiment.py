@@ -21,11 +21,12 @@ from mpx.records import (
     ExperimentStatus,
     TrialSpec,
     TrialStatus,
+    new_id,
 )
 from mpx.rows import ExperimentRow, PhaseRow, TrialRow
 from mpx.store import Store
 from mpx.training_service.base import TrainingService
-from mpx.trial_run import TrialRun, as_text, new_trial_id
+from mpx.trial_run import TrialRun, as_text
 from mpx.tuner_host import (
     Answer,
     AskFirst,
@@ -249,7 +250,7 @@ class Experiment:
         )
 
     def _new_trial(self) -> TrialRun:
-        row = TrialRow(new_trial_id(), self._next_sequence_id, self._clock())
+        row = TrialRow(new_id(), self._next_sequence_id, self._clock())
         self._next_sequence_id += 1
         self._trials_begun += 1
         trial = TrialRun(

@@ -22,6 +22,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,7 +35,7 @@ from mpx.experiment import Experiment
 from mpx.lifecycle import ENDED
 from mpx.loop import Loop, Timer
 from mpx.processes import kill_all, start_of
-from mpx.records import ExperimentPaths
+from mpx.records import EXPERIMENT_MARK, TRIAL_MARK, ExperimentPaths
 from mpx.rows import ExperimentRow
 from mpx.store import Store
 from mpx.syncer import Syncer
@@ -130,11 +131,7 @@ class Manager:
             return
         self._is_ready = True
         row = self._experiment.row
-        error = row.error and {
-            "type": row.error.type,
-            "message": row.error.message,
-            "traceback": row.error.traceback,
-        }
+        error = row.error and asdict(row.error)
         line = {"status": row.status.value, "reason": row.reason, "error": error}
         try:
             os.write(self._ready_fd, json.dumps(line).encode() + b"\n")
@@ -191,7 +188,7 @@ class Manager:
         print(record.traceback, file=sys.stderr, flush=True)
         if isinstance(error, StoreError):
             # Nothing can be recorded any more; the log tells why.
-            kill_all("MPX_EXPERIMENT_ID", self._paths.id)
+            kill_all(EXPERIMENT_MARK, self._paths.id)
             os._exit(1)
         self._experiment.on_failure(record, "mpx itself failed")
 
@@ -230,9 +227,8 @@ class Manager:
         if self._config.trial.gpu_num == 0:
             environment["CUDA_VISIBLE_DEVICES"] = "-1"
         environment.update(self._config.trial.environment)
+        environment.update({EXPERIMENT_MARK: self._paths.id, TRIAL_MARK: trial_id})
         environment.update(
-            MPX_EXPERIMENT_ID=self._paths.id,
-            MPX_TRIAL_ID=trial_id,
             MPX_SEQUENCE_ID=str(sequence_id),
             MPX_TRIAL_DIR=str(paths.root),
             MPX_OUTPUT_DIR=str(paths.output),

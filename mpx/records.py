@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
+import string
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +12,18 @@ from typing import Any
 
 # How lines begin that the manager writes into a trial's log.
 LOG_MARK = "[mpx "
+# The variables by which a trial's processes are known wherever they go.
+EXPERIMENT_MARK = "MPX_EXPERIMENT_ID"
+TRIAL_MARK = "MPX_TRIAL_ID"
+_ID_LENGTH = 8
+
+
+def new_id() -> str:
+    """Return the id of a new experiment or trial: letters and digits, a letter first."""
+    rest = string.ascii_letters + string.digits
+    return secrets.choice(string.ascii_letters) + "".join(
+        secrets.choice(rest) for _ in range(_ID_LENGTH - 1)
+    )
 
 
 class ExperimentStatus(StrEnum):
@@ -144,6 +158,11 @@ class ExitStatus:
 
     code: int | None
     survivors: tuple[int, ...] = ()
+
+    @staticmethod
+    def code_of(returncode: int) -> int:
+        """Return what a shell calls a child that `subprocess` says ended with this returncode."""
+        return returncode if returncode >= 0 else 128 - returncode
 
     def describe(self) -> str:
         """Say it in words: `exit status 3`, `killed by SIGSEGV`."""

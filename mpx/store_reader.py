@@ -73,7 +73,7 @@ class StoreReader:
         Args:
             now: seconds since the epoch, for the duration of a run that goes on.
         """
-        row = self._one("SELECT * FROM experiment") if self._has_tables() else None
+        row = self._row()
         if row is None:
             return None
         running = now - row["running_since"] if row["running_since"] is not None else 0.0
@@ -200,6 +200,13 @@ class StoreReader:
             value=_json(row["value"]),
             parameters=_json(row["parameters"]),
         )
+
+    def is_written(self) -> bool:
+        """Say whether the manager has written the experiment."""
+        return self._row() is not None
+
+    def _row(self) -> sqlite3.Row | None:
+        return self._one("SELECT * FROM experiment") if self._has_tables() else None
 
     def _has_tables(self) -> bool:
         row = self._one("PRAGMA user_version")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
-import string
 from dataclasses import dataclass
 
 from mpx.protocol import ManagerConnection
 from mpx.records import ExitStatus, TrialStatus
 from mpx.rows import PhaseRow, TrialRow
-
-_LETTERS = string.ascii_letters
 
 
 @dataclass(slots=True, eq=False)
@@ -43,13 +39,6 @@ class TrialRun:
         if exit_status.code == 0:
             return TrialStatus.SUCCEEDED, self.row.reason or "exit status 0"
         return TrialStatus.FAILED, exit_status.describe()
-
-
-def new_trial_id() -> str:
-    """Return eight letters and digits, a letter first."""
-    return secrets.choice(_LETTERS) + "".join(
-        secrets.choice(_LETTERS + string.digits) for _ in range(7)
-    )
 
 
 def as_text(value: object) -> str:

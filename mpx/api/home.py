@@ -13,9 +13,7 @@ from mpx.config.model import ExperimentConfig
 from mpx.config.suggestions import closest
 from mpx.errors import MpxError, NoSuchExperimentError, UsageError
 from mpx.processes import find_by_environment, is_alive
-from mpx.records import ExperimentPaths
-
-EXPERIMENT_MARK = "MPX_EXPERIMENT_ID"
+from mpx.records import EXPERIMENT_MARK, ExperimentPaths
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ def opened(paths: ExperimentPaths) -> Iterator[StoreReader | None]:
         yield None
         return
     with StoreReader(paths.store) as reader:
-        yield reader if reader.experiment(0.0) else None
+        yield reader if reader.is_written() else None
 
 
 def find_trial(paths: ExperimentPaths, text: str) -> TrialRecord:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import secrets
 import socket
-import string
 import subprocess
 import sys
 import time
@@ -21,9 +19,8 @@ from mpx.api.logs import tail
 from mpx.api.tracebacks import user_frame
 from mpx.config.model import ExperimentConfig
 from mpx.errors import MpxError, StartError
-from mpx.records import ErrorRecord, ExitStatus, ExperimentPaths, ExperimentStatus
+from mpx.records import ErrorRecord, ExitStatus, ExperimentPaths, ExperimentStatus, new_id
 
-_ID_LENGTH = 8
 _PACKAGE = Path(mpx.__file__).resolve().parent
 _LAST_LINES = 10
 
@@ -119,7 +116,7 @@ class Launch:
 
     def _death(self) -> str:
         code = self._process.returncode
-        how = ExitStatus(128 - code if code < 0 else code).describe()
+        how = ExitStatus(ExitStatus.code_of(code)).describe()
         lines = tail(self.paths.manager_log, _LAST_LINES) or ("(nothing)",)
         return (
             f"the manager of experiment {self.paths.id} died before the first trial ran ({how})."
@@ -163,19 +160,12 @@ def _make_directory() -> ExperimentPaths:
     for directory in (*reversed(experiments.parents), experiments):
         directory.mkdir(mode=0o700, exist_ok=True)
     while True:
-        paths = ExperimentPaths(experiments / _new_id())
+        paths = ExperimentPaths(experiments / new_id())
         try:
             paths.root.mkdir(mode=0o700)
             return paths
         except FileExistsError:
             continue
-
-
-def _new_id() -> str:
-    rest = string.ascii_letters + string.digits
-    return secrets.choice(string.ascii_letters) + "".join(
-        secrets.choice(rest) for _ in range(_ID_LENGTH - 1)
-    )
 
 
 def _fill(paths: ExperimentPaths, config_path: Path, config: ExperimentConfig) -> None:

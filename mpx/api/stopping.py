@@ -18,7 +18,6 @@ import psutil
 
 from mpx.api.control import Control
 from mpx.api.home import (
-    EXPERIMENT_MARK,
     ManagerProcess,
     describe,
     manager_of,
@@ -27,7 +26,7 @@ from mpx.api.home import (
 from mpx.api.reading import list_experiments, show_or_excuse
 from mpx.errors import MpxError, NoSuchExperimentError, SurvivorsError, UsageError
 from mpx.processes import kill_all, send_signal
-from mpx.records import ExperimentPaths, ExperimentRecord, ExperimentStatus
+from mpx.records import EXPERIMENT_MARK, ExperimentPaths, ExperimentRecord, ExperimentStatus
 from mpx.store import close_interrupted
 
 _ANSWER = 5.0  # seconds in which a manager that is well answers

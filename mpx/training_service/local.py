@@ -28,7 +28,7 @@ from mpx.processes import (
     signal_group,
     start_of,
 )
-from mpx.records import ExitStatus, TrialPaths, TrialSpec
+from mpx.records import TRIAL_MARK, ExitStatus, TrialPaths, TrialSpec
 from mpx.training_service.base import Identity, Listener
 
 _KEEPER = str(Path(__file__).with_name("keeper.sh"))
@@ -209,7 +209,7 @@ class _LocalTrial:
         self._pursue()
 
     def _on_keeper_exit(self, code: int) -> None:
-        self._exit_code = code if code >= 0 else 128 - code
+        self._exit_code = ExitStatus.code_of(code)
         self._pursue()
 
     def _drain(self) -> None:
@@ -274,7 +274,7 @@ class _LocalTrial:
 
     def _marked(self) -> list[int]:
         """Return those that carry the trial's id, and descendants that have cast it off."""
-        found = set(find_by_environment("MPX_TRIAL_ID", self._spec.trial_id))
+        found = set(find_by_environment(TRIAL_MARK, self._spec.trial_id))
         found.update(pid for pid, start in self._descendants.items() if is_alive(pid, start))
         return sorted(found)
 

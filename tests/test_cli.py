@@ -379,15 +379,23 @@ def test_logs_are_followed_to_the_end(lab: Lab) -> None:
 def test_watching_ends_with_the_experiment(lab: Lab) -> None:
     config = lab.config(
         """
-        import mpx, time
+        import mpx, os, time
         for phase in mpx.phases():
-            time.sleep(0.5)
+            while not os.path.exists("go"):
+                time.sleep(0.01)
             phase.report_final(1)
         """,
         maxPhaseNum=2,
     )
     experiment = lab.create(config)
-    first, *_, last = lab.mpx("status", "--watch").splitlines()
+    with subprocess.Popen(
+        lab.command("status", "--watch"), env=lab.environment, stdout=subprocess.PIPE, text=True
+    ) as watch:
+        assert watch.stdout
+        first = watch.stdout.readline()
+        lab.write("go", "")
+        *_, last = watch.stdout.read().splitlines()
+        assert watch.wait(30) == 0
     assert f"config ({experiment}) is RUNNING" in first
     assert last.startswith("  directory")
     assert lab.status(experiment)["status"] == "DONE"

@@ -66,6 +66,8 @@ maxExecDuration: 24h
 maxTrialNum: 10
 maxPhaseNum: 1000
 maxPhasesPerTrial: 200
+phaseTimeout: 90s
+trialTimeout: 7d
 trainingServicePlatform: local
 useAnnotation: false
 multiPhase: true
@@ -85,6 +87,8 @@ trial:
   gpuNum: 0
   env: {A: "1", B: yes}
   gracePeriod: 2m
+  retries: 3
+  orphanTimeout: 20m
 searchSpace:
   b: {_type: choice, _value: [1, 2]}
   a: {_type: choice, _value: [1, 2]}
@@ -102,6 +106,8 @@ searchSpace:
         max_trial_num=10,
         max_phase_num=1000,
         max_phases_per_trial=200,
+        phase_timeout=90.0,
+        trial_timeout=604800.0,
         multi_phase=True,
         optimize_mode="minimize",
         seed=7,
@@ -119,6 +125,8 @@ searchSpace:
             gpu_num=0,
             environment={"A": "1", "B": "yes"},
             grace_period=120.0,
+            retries=3,
+            orphan_timeout=1200.0,
         ),
         search_space={
             "b": {"_type": "choice", "_value": [1, 2]},
@@ -127,6 +135,68 @@ searchSpace:
     )
     assert list(config.search_space) == ["b", "a"]
     assert ExperimentConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_a_record_written_before_a_field_existed_has_its_default():
+    record = {
+        "name": "old",
+        "tuner": {
+            "builtin_name": "Random",
+            "code_dir": None,
+            "class_file_name": None,
+            "class_name": None,
+            "class_args": {},
+        },
+        "trial": {
+            "command": "python3 trial.py",
+            "code_dir": "/code",
+            "gpu_num": None,
+            "environment": {},
+            "grace_period": 10.0,
+        },
+        "author": None,
+        "description": None,
+        "multi_phase": True,
+        "trial_concurrency": 1,
+        "max_trial_num": None,
+        "max_phase_num": 9,
+        "max_phases_per_trial": None,
+        "max_exec_duration": None,
+        "search_space": {"x": {"_type": "choice", "_value": [1]}},
+        "optimize_mode": None,
+        "seed": None,
+        "durability": "power",
+        "max_line_length": 67108864,
+    }
+
+    config = ExperimentConfig.from_json(record)
+
+    assert (config.phase_timeout, config.trial_timeout) == (None, None)
+    assert (config.trial.retries, config.trial.orphan_timeout) == (0, 3600.0)
+    assert (config.max_phase_num, config.trial.code_dir) == (9, "/code")
+
+
+@pytest.mark.parametrize(
+    ("lines", "phase", "trial"),
+    [
+        ("phaseTimeout: 1d", 86400.0, None),
+        ("trialTimeout: 1s", None, 1.0),
+        ("phaseTimeout: 59m\ntrialTimeout: 1h", 3540.0, 3600.0),
+        ("phaseTimeout: 60m\ntrialTimeout: 1h", 3600.0, 3600.0),
+        ("maxExecDuration: 1h\nphaseTimeout: 2h", 7200.0, None),
+    ],
+)
+def test_timeouts_of_phases_and_trials_are_set_apart(write, lines, phase, trial):
+    config = read_config(write("c.yml", f"{lines}\n{SMALLEST}"))
+
+    assert (config.phase_timeout, config.trial_timeout) == (phase, trial)
+
+
+@pytest.mark.parametrize("retries", [0, 1, 1000])
+def test_a_failed_trial_may_be_started_again(write, retries):
+    file = write("c.yml", SMALLEST.replace("trial.py}", f"trial.py, retries: {retries}}}"))
+
+    assert read_config(file).trial.retries == retries
 
 
 def test_a_configuration_of_nni_v1_runs_as_it_is(write, tmp_path):

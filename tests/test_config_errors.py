@@ -55,8 +55,8 @@ BOMB = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n" + "".join(
 )
 
 LATER = """
-    localConfig machineList remoteConfig phaseTimeout trialTimeout logDir logLevel debug versionCheck
-    logCollection nniManagerIp
+    localConfig machineList remoteConfig logDir logLevel debug versionCheck logCollection
+    nniManagerIp
 """
 
 
@@ -201,6 +201,21 @@ CASES = [
         "1:7: seed: found 4294967296; allowed: a whole number from 0 to 4294967295",
     ),
     case(
+        "negative retries",
+        trial("command: x", "retries: -1"),
+        "3:12: trial.retries: found -1; allowed: a whole number from 0 to 1000",
+    ),
+    case(
+        "too many retries",
+        trial("command: x", "retries: 1001"),
+        "3:12: trial.retries: found 1001; allowed: a whole number from 0 to 1000",
+    ),
+    case(
+        "boolean for retries",
+        trial("command: x", "retries: true"),
+        "3:12: trial.retries: found true; allowed: a whole number from 0 to 1000",
+    ),
+    case(
         "short lines",
         top("maxLineLength: 100"),
         "1:16: maxLineLength: found 100; allowed: a whole number from 4096 to 1073741824",
@@ -250,6 +265,32 @@ CASES = [
         trial("command: x", "gracePeriod: 10 seconds"),
         "3:16: trial.gracePeriod: found '10 seconds'; allowed: one whole number and s, "
         "m, h or d, such as 90s or 24h | write 10s",
+    ),
+    case(
+        "phase timeout without a unit",
+        top("phaseTimeout: 90"),
+        "1:15: phaseTimeout: found 90; allowed: one whole number and s, m, h or "
+        "d, such as 90s or 24h | write 90s",
+    ),
+    case(
+        "compound trial timeout",
+        top("trialTimeout: 1h 30m"),
+        "1:15: trialTimeout: found '1h 30m'; allowed: one whole number and s, m, h or "
+        "d, such as 90s or 24h | write 90m",
+    ),
+    case(
+        "wait of zero for a new manager",
+        trial("command: x", "orphanTimeout: 0s"),
+        "3:18: trial.orphanTimeout: found '0s'; allowed: one whole number and s, m, h or "
+        "d, such as 90s or 24h",
+    ),
+    case(
+        "no timeouts, written as null",
+        "phaseTimeout:\n" + top("trialTimeout: null"),
+        "1:14: phaseTimeout: found nothing (null); allowed: one whole number and s, m, h or "
+        "d, such as 90s or 24h",
+        "2:15: trialTimeout: found nothing (null); allowed: one whole number and s, m, h or "
+        "d, such as 90s or 24h",
     ),
     # enums
     case(
@@ -316,6 +357,16 @@ CASES = [
         "1:1: maxTrialNumber: unknown key | did you mean maxTrialNum?",
     ),
     case(
+        "NNI v2 key of a trial's longest time",
+        top("maxTrialDuration: 2h"),
+        "1:1: maxTrialDuration: unknown key | did you mean trialTimeout?",
+    ),
+    case(
+        "timeout of a phase in the trial",
+        trial("command: x", "phaseTimeout: 1h"),
+        "3:3: trial.phaseTimeout: unknown key | it belongs at the top level",
+    ),
+    case(
         "NNI v2 key of a lower level",
         "trialCommand: x\n" + CONFIG,
         "1:1: trialCommand: unknown key | did you mean trial.command?",
@@ -325,7 +376,7 @@ CASES = [
         top("foo: 1"),
         "1:1: foo: unknown key; allowed here: authorName, experimentName, description, "
         "trialConcurrency, maxExecDuration, maxTrialNum, maxPhaseNum, maxPhasesPerTrial, "
-        "trainingServicePlatform, searchSpacePath, searchSpace, useAnnotation, "
+        "phaseTimeout, trialTimeout, trainingServicePlatform, searchSpacePath, searchSpace, useAnnotation, "
         "multiPhase, multiThread, optimizeMode, seed, durability, maxLineLength, tuner, "
         "trial",
     ),
@@ -458,22 +509,18 @@ CASES = [
         "1:1: localConfig: not supported yet",
         "2:1: machineList: not supported yet",
         "3:1: remoteConfig: not supported yet",
-        "4:1: phaseTimeout: not supported yet",
-        "5:1: trialTimeout: not supported yet",
-        "6:1: logDir: not supported yet",
-        "7:1: logLevel: not supported yet",
-        "8:1: debug: not supported yet",
-        "9:1: versionCheck: not supported yet",
-        "10:1: logCollection: not supported yet",
-        "11:1: nniManagerIp: not supported yet",
+        "4:1: logDir: not supported yet",
+        "5:1: logLevel: not supported yet",
+        "6:1: debug: not supported yet",
+        "7:1: versionCheck: not supported yet",
+        "8:1: logCollection: not supported yet",
+        "9:1: nniManagerIp: not supported yet",
     ),
     case(
-        "trial keys whose work comes later",
-        trial("command: x", "nasMode: a", "retries: 1", "orphanTimeout: 1h"),
+        "trial key whose work comes later",
+        trial("command: x", "nasMode: a"),
         "3:3: trial.nasMode: not supported yet | remove the key and ask for the "
         "architecture with mpx.get_next_parameter()",
-        "4:3: trial.retries: not supported yet | remove the key; a failed trial stays failed",
-        "5:3: trial.orphanTimeout: not supported yet | remove the key",
     ),
     # contradictions
     case(
@@ -505,6 +552,17 @@ CASES = [
         "maxTrialNum: 3\n" + top("maxPhaseNum: 4"),
         "2:14: maxPhaseNum: found 4, but 3 trials have one phase each unless multiPhase "
         "is true | add multiPhase: true",
+    ),
+    case(
+        "phase timeout beyond the trial's",
+        "trialTimeout: 90m\n" + top("phaseTimeout: 2h"),
+        "2:15: phaseTimeout: found '2h', but trialTimeout ends every trial after '90m' | "
+        "make it shorter than trialTimeout, or remove it",
+    ),
+    case(
+        "phase timeout beyond one that is no duration",
+        "trialTimeout: soon\n" + top("phaseTimeout: 2h"),
+        "1:15: trialTimeout: found 'soon'; allowed: one whole number",
     ),
     case(
         "two directions",

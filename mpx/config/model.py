@@ -19,13 +19,15 @@ class TunerConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrialConfig:
-    """How to start a trial. `grace_period` is in seconds; `gpu_num` 0 hides all GPUs, None leaves them."""
+    """How to start a trial. Durations are seconds; `gpu_num` 0 hides all GPUs, None leaves them."""
 
     command: str
     code_dir: str
     gpu_num: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
     grace_period: float = 10.0
+    retries: int = 0
+    orphan_timeout: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class ExperimentConfig:
     max_phase_num: int | None = None
     max_phases_per_trial: int | None = None
     max_exec_duration: float | None = None
+    phase_timeout: float | None = None
+    trial_timeout: float | None = None
     search_space: dict[str, Any] | None = None
     optimize_mode: str | None = None
     seed: int | None = None
@@ -55,7 +59,7 @@ class ExperimentConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ExperimentConfig:
-        """Build from what `to_json` returned."""
+        """Build from what `to_json` returned, be it before there were all of today's fields."""
         return cls(
             **{
                 **data,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+from mpx.config.durations import parse_duration
 from mpx.config.problem import Problem
 from mpx.config.reader import Document
 from mpx.config.unknown_keys import places_meant
@@ -15,7 +17,13 @@ _CUSTOM = "codeDir, classFileName and className"
 
 def rule_problems(document: Document) -> Iterator[Problem]:
     """Yield where the keys of a document contradict or miss each other."""
-    for rule in (_one_tuner, _one_search_space, _reachable_limits, _one_direction):
+    for rule in (
+        _one_tuner,
+        _one_search_space,
+        _reachable_limits,
+        _reachable_timeout,
+        _one_direction,
+    ):
         yield from rule(document)
 
 
@@ -82,6 +90,22 @@ def _reachable_limits(document: Document) -> Iterator[Problem]:
 def _number(document: Document, key: str) -> int | None:
     value = document.find(key)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _reachable_timeout(document: Document) -> Iterator[Problem]:
+    phase, trial = document.text("phaseTimeout"), document.text("trialTimeout")
+    if phase and trial and _seconds(phase) > _seconds(trial):
+        message = f"found {phase!r}, but trialTimeout ends every trial after {trial!r}"
+        hint = "make it shorter than trialTimeout, or remove it"
+        yield document.problem(("phaseTimeout",), message, hint)
+
+
+def _seconds(duration: str) -> float:
+    """Return a duration in seconds; NaN, which no comparison holds for, if it is none."""
+    try:
+        return parse_duration(duration)
+    except ValueError:
+        return math.nan
 
 
 def _one_direction(document: Document) -> Iterator[Problem]:

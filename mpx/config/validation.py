@@ -83,6 +83,8 @@ def _build(document: Document, space: dict[str, Any] | None) -> ExperimentConfig
         max_phase_num=value("maxPhaseNum"),
         max_phases_per_trial=value("maxPhasesPerTrial"),
         max_exec_duration=_seconds(value("maxExecDuration")),
+        phase_timeout=_seconds(value("phaseTimeout")),
+        trial_timeout=_seconds(value("trialTimeout")),
         search_space=space,
         optimize_mode=value("optimizeMode"),
         seed=value("seed"),
@@ -110,6 +112,8 @@ def _build_trial(document: Document) -> TrialConfig:
         gpu_num=value("gpuNum"),
         environment=dict(value("env")),
         grace_period=parse_duration(value("gracePeriod")),
+        retries=value("retries"),
+        orphan_timeout=parse_duration(value("orphanTimeout")),
     )
 
 

@@ -11,11 +11,14 @@ The rules, which `CONVERSATION` below states once for both sides:
   `final` result, or `failed`. Asking instead abandons it.
 - `hello` may come at any time: another process of the trial begins to speak. It starts a new
   sequence and finds no phase open.
+- `welcome` answers a hello. Without one, it says that a manager has taken the place of one that died,
+  and the number of the last message that it knows of: what came later is sent again.
 - `welcome`, `ack` and `error` change nothing, but an `error` that answers a request ends it: one that
   gives the request's number.
 
-Both sides refuse what the table does not allow: the sender with `LocalProtocolError` before
-anything is sent, the receiver with a `RemoteProtocolError` among the events. The state stays.
+What the table does not allow, the sender refuses with `LocalProtocolError` before anything is sent, and
+the manager with a `RemoteProtocolError` among the events. The state stays. To a trial it can only be an
+answer that it has: another manager repeats the last one, and it is dropped.
 
 A trial imports this module, so it keeps to Python 3.7 and to the standard library.
 """
@@ -23,7 +26,8 @@ A trial imports this module, so it keeps to Python 3.7 and to the standard libra
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Iterator, Union
+from collections import deque
+from typing import Any, Dict, Iterator, List, Tuple, Union
 
 from mpx.errors import LocalProtocolError, MessageError, RemoteProtocolError
 from mpx.wire import DEFAULT_MAX_LINE, PIECE_TAG, TAG, TaggedLines, encode, in_pieces, too_long
@@ -65,11 +69,18 @@ CONVERSATION = {
 FROM_TRIAL = frozenset(["hello", "request", "intermediate", "final", "failed"])
 FROM_MANAGER = frozenset(["welcome", "parameters", "no_more", "ack", "error"])
 _ANSWERS = frozenset(["parameters", "no_more", "error"])
+# What tells a trial that all its messages up to the answer's number are on record.
+_SETTLES = frozenset(["parameters", "no_more", "ack"])
+# What a trial holds at most before it asks for an acknowledgement: bytes, and messages.
+_MUCH_HELD = 2**20
+_MANY_HELD = 1000
 _MAX_SEQ = 2**53  # what every JSON reader takes for a whole number, and every database
 
 Message = Dict[str, Any]
 # bytes: text for the log. A RemoteProtocolError: what was wrong with a line of the other side.
 Event = Union[bytes, Message, RemoteProtocolError]
+# A message's number and the writes that carry it.
+Outgoing = Tuple[int, List[bytes]]
 
 _from_json = json.JSONDecoder().decode
 
@@ -143,15 +154,18 @@ class ManagerConnection(_Connection):
         greeted: the trial said hello, so it understands acks and errors.
         last_seq: the number of the last message taken in; 0 where the trial gives none.
         session: the token of the last hello.
+        resends: the trial promised to send again what a manager that died may not have taken in.
     """
 
     __slots__ = (
+        "_in_step",
         "_lines",
         "_pieces",
         "_pieces_size",
         "_pieces_total",
         "greeted",
         "last_seq",
+        "resends",
         "session",
     )
 
@@ -162,10 +176,40 @@ class ManagerConnection(_Connection):
         self.greeted = False
         self.last_seq = 0
         self.session: Any = None
+        self.resends = False
+        # False from an adoption until the trial goes on from `last_seq`: what is ahead of that comes
+        # again, in order, once the trial has read the welcome.
+        self._in_step = True
         self._lines = TaggedLines(max_line)
         self._pieces: list[bytes] = []
         self._pieces_size = 0
         self._pieces_total = b""
+
+    @classmethod
+    def adopted(
+        cls, max_line: int, state: str, last_seq: int, session: str | None, resends: bool
+    ) -> ManagerConnection:
+        """Go on with a conversation that a manager led which has died.
+
+        Args:
+            max_line: bytes of the longest message.
+            state: where the conversation stands, as far as it is on record.
+            last_seq: the number of the last message on record.
+            session: the token of the last hello; None if there was none.
+            resends: the trial promised to send again what is not on record.
+        """
+        connection = cls(max_line)
+        connection.state, connection.last_seq = state, last_seq
+        connection.session, connection.resends = session, resends
+        connection.greeted = session is not None
+        if resends:
+            connection.skip_rest()
+        return connection
+
+    def skip_rest(self) -> None:
+        """Drop the rest of a line whose head died with a manager, and what is ahead of the record."""
+        self._in_step = False
+        self._lines.skip_line()
 
     def receive(self, data: bytes) -> Iterator[Event]:
         """Take in what the trial wrote; yield text, messages and errors in their order.
@@ -222,6 +266,7 @@ class ManagerConnection(_Connection):
         except RemoteProtocolError as error:
             return error
         except RecursionError:
+            self._in_step = True  # its number cannot be read, and it may be the one waited for
             return RemoteProtocolError("nested too deeply: " + _shorten(payload))
         kind, seq = message["type"], message.get("seq", 0)
         flaw = _flaw(message, kind, seq)
@@ -229,8 +274,10 @@ class ManagerConnection(_Connection):
             return RemoteProtocolError(flaw)
         if kind == "hello":
             self.greeted, self.session = True, message.get("session")
-        elif seq and seq <= self.last_seq:
-            return None  # sent again, and taken in already
+            self.resends = message.get("resend") is True
+            self._in_step = True
+        elif seq and not (seq > self.last_seq if self._in_step else self._falls_in_step(seq)):
+            return None  # sent again and taken in already, or to be sent again
         after = CONVERSATION[self.state].get(kind)
         if after is None:
             return RemoteProtocolError(f"{kind!r} is not allowed now: {self.state}", seq)
@@ -238,8 +285,16 @@ class ManagerConnection(_Connection):
         self.state = after
         return message
 
+    def _falls_in_step(self, seq: int) -> bool:
+        """Say whether an adopted trial goes on from the last message on record with this one."""
+        self._in_step = seq == self.last_seq + 1
+        return self._in_step
+
     def welcome(self) -> bytes:
-        """Answer a hello. The newline ends what a manager that died may have left half written."""
+        """Answer a hello, or take the place of a manager that died.
+
+        The newline ends what that one may have left half written.
+        """
         return (
             f'\n{{"type":"welcome","seq":{self.last_seq},"protocol":{VERSION},'
             f'"session":{encode(self.session)},"max_line":{self.max_line}}}\n'
@@ -248,6 +303,10 @@ class ManagerConnection(_Connection):
     def parameters(self, parameter_id: int, phase_index: int, text: str) -> bytes:
         """Open a phase. `text` is its parameters as `encode` made them."""
         self._sending("parameters")
+        return self.parameters_again(parameter_id, phase_index, text)
+
+    def parameters_again(self, parameter_id: int, phase_index: int, text: str) -> bytes:
+        """Repeat the answer to the last message, a request: it may have died with a manager."""
         return (
             f'{{"type":"parameters","seq":{self.last_seq},"parameter_id":{parameter_id},'
             f'"phase_index":{phase_index},"parameters":{text}}}\n'
@@ -256,6 +315,10 @@ class ManagerConnection(_Connection):
     def no_more(self, reason: str) -> bytes:
         """Answer a request: no phase opens, and why."""
         self._sending("no_more")
+        return self.no_more_again(reason)
+
+    def no_more_again(self, reason: str) -> bytes:
+        """Repeat that answer: it may have died with a manager."""
         return f'{{"type":"no_more","seq":{self.last_seq},"reason":{encode(reason)}}}\n'.encode()
 
     def ack(self) -> bytes:
@@ -283,51 +346,82 @@ def _error(seq: int | None, state: str, message: str) -> bytes:
 class TrialConnection(_Connection):
     """The trial's side.
 
-    Every sending method returns the writes to make, in order; none is over `atomic` bytes, so none
-    is cut apart by another process that writes to the same pipe.
+    Every sending method puts writes into `to_write`, in order; none is over `atomic` bytes, so none
+    is cut apart by another process that writes to the same pipe. What is sent is kept until an answer
+    says that it is on record; a welcome from another manager puts the rest into `to_write` again.
+
+    Attributes:
+        seq: number of the last message.
+        session: the token of the hello.
+        to_write: the messages that wait to be written, each as its number and its writes.
+        held: bytes of intermediate results whose record is not certain, since all was.
 
     Args:
         max_line: longest message in bytes, before it is cut into pieces.
         atomic: longest write that the system does not cut apart (PIPE_BUF).
     """
 
-    __slots__ = ("_atomic", "_awaited", "_rest", "seq")
+    __slots__ = (
+        "_atomic",
+        "_awaited",
+        "_rest",
+        "_settled",
+        "_unsettled",
+        "held",
+        "seq",
+        "session",
+        "to_write",
+    )
 
     _accepts = FROM_MANAGER
 
     def __init__(self, max_line: int = DEFAULT_MAX_LINE, atomic: int = 512) -> None:
         super().__init__(max_line)
         self.seq = 0
+        self.session = ""
         self._atomic = atomic
         self._awaited: str | None = None  # the session whose welcome has not come
         self._rest: list[bytes] = []
+        self._settled = 0
+        self._unsettled: deque[Outgoing] = deque()
+        self.to_write: deque[Outgoing] = deque()
+        self.held = 0
 
-    def hello(self, sdk: str, pid: int, session: str) -> list[bytes]:
+    def hello(self, sdk: str, pid: int, session: str) -> None:
         """Begin to speak: a new sequence.
 
         The welcome repeats `session`, a token of one's own. All that comes before it was meant for
         a process that spoke earlier, and is dropped.
         """
-        self.seq = 0
-        self._awaited = session
-        return self._message(
+        self.seq = self.held = self._settled = 0
+        self._unsettled.clear()
+        self.to_write.clear()
+        self.session = self._awaited = session
+        self._message(
             "hello",
-            f',"protocol":{VERSION},"sdk":{encode(sdk)},"pid":{pid},"session":{encode(session)}',
+            f',"protocol":{VERSION},"resend":true,"sdk":{encode(sdk)},"pid":{pid},"session":{encode(session)}',
         )
 
-    def request(self) -> list[bytes]:
+    def request(self) -> None:
         """Ask for the parameters of the next phase."""
-        return self._message("request", "")
+        self._message("request", "")
 
-    def intermediate(self, value: Any) -> list[bytes]:
-        """Report an intermediate result of the open phase."""
-        return self._message("intermediate", ',"value":' + encode(value))
+    def intermediate(self, value: Any, ack: bool = False) -> None:
+        """Report an intermediate result of the open phase.
 
-    def final(self, value: Any) -> list[bytes]:
+        Args:
+            value: anything JSON can say.
+            ack: ask for an acknowledgement, so that what is held is held no longer.
+        """
+        text = encode(value)
+        self._message("intermediate", (',"ack":true' if ack else "") + ',"value":' + text)
+        self.held += len(text)  # all other messages are answered at once
+
+    def final(self, value: Any) -> None:
         """Report the final result of the open phase, which ends it."""
-        return self._message("final", ',"value":' + encode(value))
+        self._message("final", ',"value":' + encode(value))
 
-    def failed(self, kind: str, message: str, traceback: str) -> list[bytes]:
+    def failed(self, kind: str, message: str, traceback: str) -> None:
         """End the open phase without a result. Text that would be too long is cut.
 
         A character is at most twelve bytes of JSON.
@@ -338,23 +432,55 @@ class TrialConnection(_Connection):
             "message": message[:short],
             "traceback": traceback[-3 * short :],
         }
-        return self._message("failed", ',"error":' + encode(error))
+        self._message("failed", ',"error":' + encode(error))
 
-    def _message(self, kind: str, fields: str) -> list[bytes]:
+    def _message(self, kind: str, fields: str) -> None:
         line = f'{{"type":"{kind}","seq":{self.seq + 1}{fields}}}'
         if len(line) > self.max_line:
             raise MessageError(too_long(self.max_line))
+        if len(line) + len(TAG) + 2 <= self._atomic:
+            writes = [b"\n%s%s\n" % (TAG, line.encode())]
+        else:
+            writes = in_pieces(line.encode(), self._atomic)
         self._sending(kind)
         self.seq += 1
-        if len(line) + len(TAG) + 2 <= self._atomic:
-            return [b"\n%s%s\n" % (TAG, line.encode())]
-        return in_pieces(line.encode(), self._atomic)
+        outgoing = (self.seq, writes)
+        self._unsettled.append(outgoing)
+        self.to_write.append(outgoing)
+
+    @property
+    def holds_much(self) -> bool:
+        """Whether an acknowledgement should be asked for, so that no more is held."""
+        return self.held > _MUCH_HELD or len(self._unsettled) > _MANY_HELD
+
+    def unsettled(self) -> bytes:
+        """Return all messages whose record is not certain, as they were written."""
+        return b"".join(write for _, writes in self._unsettled for write in writes)
+
+    def _settle(self, seq: int) -> None:
+        """Hold what was sent up to this number no longer."""
+        self._settled = seq
+        unsettled = self._unsettled
+        while unsettled and unsettled[0][0] <= seq:
+            unsettled.popleft()
+        if not unsettled:
+            self.held = 0
+
+    def _on_other_manager(self, seq: int) -> None:
+        """Send again what another manager, who knows of all up to `seq`, may not have."""
+        if seq < self._settled:
+            raise RemoteProtocolError(
+                f"the experiment's record ends at this trial's message {seq}, but all up to"
+                f" {self._settled} had been acknowledged: the store was damaged or replaced"
+            )
+        self._settle(seq)
+        self.to_write = deque(self._unsettled)
 
     def receive(self, data: bytes) -> list[Message]:
         """Take in what the manager wrote; return its messages in their order.
 
         Raises:
-            RemoteProtocolError: the manager sent what is not allowed now.
+            RemoteProtocolError: the manager's answer cannot be read.
         """
         *lines, rest = data.split(b"\n")
         if lines and self._rest:
@@ -363,6 +489,12 @@ class TrialConnection(_Connection):
         if rest:
             self._rest.append(rest)
         return [message for line in lines if line for message in self._on_line(line)]
+
+    def _is_stale(self, kind: str, seq: Any) -> bool:
+        """Say whether this answers a message of an earlier sequence, or one answered already."""
+        if seq is None:  # an error about a message whose number could not be read
+            return self.state is ASKED
+        return seq != self.seq or (kind != "error" and self.state is not ASKED)
 
     def forget_rest(self) -> None:
         """Drop half a line: the manager that wrote it is gone."""
@@ -376,16 +508,23 @@ class TrialConnection(_Connection):
         except RecursionError:
             self.state = IDLE
             raise RemoteProtocolError("the answer is nested too deeply for the stack") from None
-        kind, seq = message["type"], message.get("seq")
+        kind: str = message["type"]
+        seq: Any = message.get("seq")
         if self._awaited is not None:
-            if kind != "welcome" or message.get("session") != self._awaited:
+            if kind != "welcome":
+                return []
+            if message.get("session") != self._awaited:
+                # Meant for a process that spoke earlier, or from a manager that knows of that alone.
+                self.to_write = deque(self._unsettled)
                 return []
             self._awaited = None
             self.max_line = message.get("max_line", self.max_line)
-        elif kind in _ANSWERS and seq != self.seq and (seq is not None or self.state is ASKED):
-            return []  # answers a message of an earlier sequence, or one answered already
-        after = CONVERSATION[self.state].get(kind)
-        if after is None:
-            raise RemoteProtocolError(f"{kind!r} is not allowed now: {self.state}")
-        self.state = after
+            self._settle(seq)
+        elif kind == "welcome":
+            self._on_other_manager(seq)
+        elif kind in _SETTLES and seq <= self.seq:
+            self._settle(seq)
+        if kind in _ANSWERS and self._is_stale(kind, seq):
+            return []
+        self.state = CONVERSATION[self.state][kind]
         return [message]

@@ -10,12 +10,14 @@ are `{}`, results are printed, and after ten asks there are no more.
 (else the first ask opens the pipes by name), and points fd 0 at /dev/null and fd 1 at the trial's
 log. From then on nothing that the process or its children print or read can touch the protocol.
 
+A trial outlives its manager. What it says is kept until the manager has it on record; when the manager
+is gone, the next call that needs an answer waits for another one (`mpx resume`) and says the rest again.
+
 Standard library alone, Python ≥ 3.7.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import sys
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Iterator
 
 from mpx.errors import LocalProtocolError, ProtocolError, UsageError
 from mpx.protocol import ASKED, TrialConnection
+from mpx.trial_pipes import DEFAULT_ORPHAN_TIMEOUT, TrialPipes, log
 from mpx.wire import DEFAULT_MAX_LINE, decode, encode
 
 if TYPE_CHECKING:
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
 
 _SDK = "mpx-python"
 _STANDALONE_ASKS = 10
-_GONE = "the manager is gone: `mpx status` tells what became of it"
 
 
 class Phase:
@@ -218,12 +220,15 @@ class _ManagedSession(_Session):
 
     def __init__(self, directory: str) -> None:
         super().__init__()
-        self._directory = directory
         self._lock = threading.RLock()
         self._pid = 0  # of the process that owns the trial; a fork inherits it and so is not it
-        self._reader = self._writer = -1
         self._connection = TrialConnection(
             int(os.environ.get("MPX_MAX_LINE_LENGTH", DEFAULT_MAX_LINE)), select.PIPE_BUF
+        )
+        self._pipes = TrialPipes(
+            directory,
+            self._connection,
+            float(os.environ.get("MPX_ORPHAN_TIMEOUT", DEFAULT_ORPHAN_TIMEOUT)),
         )
         self._told = False
 
@@ -236,8 +241,8 @@ class _ManagedSession(_Session):
             _flush_prints()
             if self._connection.state is not ASKED:  # else Ctrl-C cut the last wait for it short
                 self._begin(None)
-                self._send(self._connection.request())
-            reply = self._wait("parameters", "no_more")
+                self._connection.request()
+            reply = self._pipes.wait("parameters", "no_more")
             if reply["type"] == "no_more":
                 return self._begin(None)
             return self._begin(
@@ -248,28 +253,35 @@ class _ManagedSession(_Session):
         if self._is_mine("an intermediate result"):
             with self._lock:
                 self._check_open(phase)
-                self._send(self._connection.intermediate(value))
+                must_wait = self._connection.holds_much
+                self._connection.intermediate(value, ack=must_wait)
+                self._pipes.flush()
+                if must_wait:
+                    self._pipes.wait("ack")
 
     def report_final(self, value: Any, phase: Phase | None) -> None:
         if self._is_mine("a final result"):
             with self._lock:
                 self._check_open(phase)
-                self._end(self._connection.final(value))
+                self._connection.final(value)
+                self._end()
 
     def report_failed(self, error: BaseException, phase: Phase) -> None:
         if phase is not self.phase or not self._is_mine("a failed phase"):
             return
+        if isinstance(error, ProtocolError) and self._pipes.has_given_up:
+            return  # that no manager came is not the phase's failure
         name, text, traceback = type(error).__name__, _message_of(error), _format_traceback(error)
         with self._lock:
             try:
-                self._end(self._connection.failed(name, text, traceback))
+                self._connection.failed(name, text, traceback)
+                self._end()
             except ProtocolError as reason:  # it must not hide the error that ended the phase
-                _log(f"the failure of phase {phase.index} could not be reported: {reason}")
+                log(f"the failure of phase {phase.index} could not be reported: {reason}")
 
-    def _end(self, writes: list[bytes]) -> None:
+    def _end(self) -> None:
         self.phase = None
-        self._send(writes)
-        self._wait("ack")
+        self._pipes.wait("ack")
 
     def _is_mine(self, what: str) -> bool:
         """Say whether this process owns the trial; if not, log once that `what` is dropped.
@@ -279,97 +291,29 @@ class _ManagedSession(_Session):
         """
         if self._pid == os.getpid():
             return True
-        lock = -1 if self._pid else self._try_lock()
+        lock = -1 if self._pid else self._pipes.try_lock()
         if lock >= 0:
             os.close(lock)
             self._check_open(None)
         if not self._told:
             self._told = True
-            _log(f"{what} from process {os.getpid()} is dropped: it did not ask for parameters")
+            log(f"{what} from process {os.getpid()} is dropped: it did not ask for parameters")
         return False
 
     def _own(self) -> None:
         """Become the process that speaks for the trial, if none does."""
-        if self._try_lock() < 0:
+        if self._pipes.try_lock() < 0:
             raise _not_the_owner()
-        self._open_pipes()
-        session = os.urandom(8).hex()
-        self._send(self._connection.hello(_SDK, os.getpid(), session))
-        self._wait("welcome")
+        self._pipes.open()
+        self._connection.hello(_SDK, os.getpid(), session=os.urandom(8).hex())
+        self._pipes.wait("welcome")
         self._pid = os.getpid()
-
-    def _try_lock(self) -> int:
-        """Return an fd that holds the trial's lock while it is open; -1 if another process does."""
-        path = os.path.join(self._directory, "owner")
-        lock = _move_high(self._open(path, os.O_RDWR | os.O_CREAT))
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            os.close(lock)
-            return -1
-        return lock
 
     def step_aside(self) -> None:
         """Take the pipes away from fds 0 and 1, where they are there."""
         _flush_prints()
-        self._reader = self._take(0, "stdin", os.O_RDONLY, os.devnull)
-        self._writer = self._take(1, "stdout", os.O_WRONLY, "trial.log")
+        self._pipes.step_aside()
         _show_prints_at_once()
-
-    def _take(self, fd: int, name: str, flags: int, instead: str) -> int:
-        """Move the pipe `name` from `fd` to a private fd, and point `fd` at `instead`.
-
-        Returns:
-            The private fd; -1 if `fd` is not that pipe.
-        """
-        if not _is_same_file(fd, os.path.join(self._directory, name)):
-            return -1
-        path = os.path.join(self._directory, instead)  # /dev/null stays itself
-        replacement = self._open(path, flags | os.O_APPEND | os.O_CREAT)
-        private = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
-        os.dup2(replacement, fd)
-        os.close(replacement)
-        return private
-
-    def _open_pipes(self) -> None:
-        if self._reader < 0:
-            self._reader = self._open_pipe("stdin", os.O_RDONLY)
-        if self._writer < 0:
-            self._writer = self._open_pipe("stdout", os.O_WRONLY)
-        for private in (self._reader, self._writer):
-            os.set_blocking(private, True)  # another process on the same pipe may have changed it
-
-    def _open_pipe(self, name: str, flags: int) -> int:
-        path = os.path.join(self._directory, name)
-        return _move_high(self._open(path, flags | os.O_NONBLOCK))
-
-    def _open(self, path: str, flags: int) -> int:
-        try:
-            return os.open(path, flags, 0o600)
-        except OSError as error:
-            raise ProtocolError(
-                f"the trial's own files cannot be opened: {error}. Has the trial ended? To run"
-                " without a manager, unset MPX_TRIAL_DIR"
-            ) from None
-
-    def _send(self, writes: list[bytes]) -> None:
-        try:
-            for data in writes:
-                os.write(self._writer, data)
-        except BrokenPipeError:
-            raise ProtocolError(_GONE) from None
-
-    def _wait(self, *kinds: str) -> dict[str, Any]:
-        """Read until a message of one of these kinds answers the last one sent."""
-        while True:
-            data = os.read(self._reader, 65536)
-            if not data:
-                raise ProtocolError(_GONE)
-            for message in self._connection.receive(data):
-                if message["type"] == "error":
-                    raise ProtocolError(message["message"])
-                if message["type"] in kinds and message["seq"] == self._connection.seq:
-                    return message
 
 
 class _StandaloneSession(_Session):
@@ -382,23 +326,23 @@ class _StandaloneSession(_Session):
     def ask(self, go_on: bool = False) -> bool:
         self._asks += 1
         if self._asks > _STANDALONE_ASKS:
-            _log(f"no manager: no more parameters after {_STANDALONE_ASKS} asks")
+            log(f"no manager: no more parameters after {_STANDALONE_ASKS} asks")
             return self._begin(None)
         return self._begin(Phase(_given_parameters(), self._asks - 1, self._asks - 1, go_on))
 
     def report_intermediate(self, value: Any, phase: Phase | None) -> None:
         self._check_open(phase)
-        _log(f"phase {self._asks - 1}: intermediate result: {encode(value)}")
+        log(f"phase {self._asks - 1}: intermediate result: {encode(value)}")
 
     def report_final(self, value: Any, phase: Phase | None) -> None:
         self._check_open(phase)
-        _log(f"phase {self._asks - 1}: final result: {encode(value)}")
+        log(f"phase {self._asks - 1}: final result: {encode(value)}")
         self.phase = None
 
     def report_failed(self, error: BaseException, phase: Phase) -> None:
         if phase is self.phase:
             self.phase = None
-            _log(f"phase {phase.index}: failed: {type(error).__name__}: {_message_of(error)}")
+            log(f"phase {phase.index}: failed: {type(error).__name__}: {_message_of(error)}")
 
 
 def _given_parameters() -> Any:
@@ -445,20 +389,6 @@ def step_aside() -> None:
             pass
 
 
-def _is_same_file(fd: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except OSError:  # a closed fd
-        return False
-
-
-def _move_high(fd: int) -> int:
-    """Keep clear of the fds that shells and launchers number themselves."""
-    high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10)
-    os.close(fd)
-    return high
-
-
 def _flush_prints() -> None:
     """What was printed so far belongs before the phase that begins."""
     for stream in (sys.stdout, sys.stderr):
@@ -491,7 +421,3 @@ def _format_traceback(error: BaseException) -> str:
 
 def _print_traceback(error: BaseException) -> None:
     print(_format_traceback(error), end="", file=sys.stderr, flush=True)
-
-
-def _log(text: str) -> None:
-    print(f"mpx: {text}", file=sys.stderr, flush=True)

@@ -5,6 +5,8 @@ the turn ends, `Outbox.end_turn` commits once, and only then sends, posts and st
 sees what the store might lose, and a result is posted to the tuner before the next request of its
 trial. Acknowledgements wait for the disk as well.
 
+A commit that fails leaves the notes as they are: the next turn tries again, and does all of it.
+
 Rows that nothing waits for (a request that the tuner is about to answer, an intermediate result) do not
 force a commit: they go with the next one, or soon (`Turns.commit_soon`).
 """
@@ -16,11 +18,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mpx.records import LOG_MARK
+from mpx.records import LOG_MARK, ErrorRecord
 from mpx.store import Store
 from mpx.training_service.base import TrainingService
 from mpx.trial_run import TrialRun
-from mpx.tuner_host import Call
+from mpx.tuner_host import Call, ForgetCheckpoints, SaveCheckpoint
+
+
+class Cancellable(Protocol):
+    """A timer."""
+
+    def cancel(self) -> None:
+        """Let it not be called."""
 
 
 class Turns(Protocol):
@@ -35,8 +44,17 @@ class Turns(Protocol):
     def when_durable(self, then: Callable[[], None]) -> None:
         """Call `then` once all that is committed now would survive a loss of power."""
 
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Cancellable:
+        """Call back in so many seconds, unless it is cancelled."""
+
     def ready(self) -> None:
         """The first trial runs, or the experiment ended before one could."""
+
+    def resumed(self) -> None:
+        """What an earlier manager left is taken over."""
+
+    def abandon(self, error: ErrorRecord, reason: str) -> None:
+        """What an earlier manager left cannot be taken over; nothing of it was changed."""
 
     def finished(self) -> None:
         """The experiment ended and the tuner said goodbye."""
@@ -57,7 +75,7 @@ class _Notes:
     sync: bool = False
     ready: bool = False
     sends: list[tuple[str, bytes]] = field(default_factory=list)
-    acks: list[tuple[str, bytes]] = field(default_factory=list)
+    acks: list[tuple[TrialRun, str | None, bytes]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     starts: list[TrialRun] = field(default_factory=list)
 
@@ -94,19 +112,24 @@ class Outbox:
         self._stamped = 0
         self._stamp_text = "1970-01-01T00:00:00Z"
         self.takes_calls = True
+        self.last_call = 0  # number of the last call for the tuner
 
     def end_turn(self) -> None:
-        """Commit what the turn changed, then send, post and start what it noted."""
+        """Commit what the turn changed, then send, post and start what it noted.
+
+        Raises:
+            StoreError: nothing was committed, and nothing done.
+        """
         self._is_ending = False
-        notes, self._notes = self._notes, _Notes()
-        if notes.commit:
+        if self._notes.commit:
             self._store.commit()
         elif self._store.pending:
             self._turns.commit_soon()
+        notes, self._notes = self._notes, _Notes()
         if notes.ready:
             self._turns.ready()
         if notes.sync:
-            self._turns.when_durable(lambda: self._send_all(notes.acks))
+            self._turns.when_durable(lambda: self._send_acks(notes.acks))
         self._send_all(notes.sends)
         if notes.calls:
             self._tuner.post(notes.calls)
@@ -137,12 +160,31 @@ class Outbox:
         notes = self._note()
         notes.commit = notes.sync = True
         if trial.connection.greeted:
-            notes.acks.append((trial.row.trial_id, trial.connection.ack()))
+            connection = trial.connection
+            notes.acks.append((trial, connection.session, connection.ack()))
 
-    def post(self, call: Call) -> None:
-        """Note a call for the tuner, unless it has failed."""
+    def post(self, call: Call) -> int | None:
+        """Note a call for the tuner, unless it has failed.
+
+        Returns:
+            The call's number, to be recorded in this turn; None if the tuner has failed.
+        """
+        if not self.takes_calls:
+            return None
+        self._note().calls.append(call)
+        self.last_call += 1
+        return self.last_call
+
+    def save_checkpoint(self) -> None:
+        """Note that the tuner is to save what it knows by now, unless it has failed."""
         if self.takes_calls:
-            self._note().calls.append(call)
+            self._note().calls.append(SaveCheckpoint(self.last_call))
+
+    def forget_older_checkpoints(self, number: int) -> None:
+        """Note that once this turn is on record no checkpoint older than this one is needed."""
+        notes = self._note()
+        notes.commit = True
+        notes.calls.append(ForgetCheckpoints(number))
 
     def post_last(self, call: Call) -> None:
         """Note the call that ends the tuner, failed or not."""
@@ -174,3 +216,9 @@ class Outbox:
     def _send_all(self, sends: list[tuple[str, bytes]]) -> None:
         for trial_id, data in sends:
             self._service.send(trial_id, data)
+
+    def _send_acks(self, acks: list[tuple[TrialRun, str | None, bytes]]) -> None:
+        for trial, session, data in acks:
+            # Another process that speaks by now would take the number for one of its own.
+            if trial.connection.session == session:
+                self._service.send(trial.row.trial_id, data)

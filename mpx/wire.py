@@ -137,6 +137,10 @@ class TaggedLines:
             self._add_rest(data[at:], found)
         return found
 
+    def skip_line(self) -> None:
+        """Drop all up to the next newline."""
+        self._skipping = True
+
     def finish(self) -> list[tuple[bool, bytes]]:
         """Return what was held back, for nothing more comes: it is whole."""
         is_tagged = self._in_tagged

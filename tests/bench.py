@@ -1,9 +1,10 @@
-"""One trial in real processes on real named pipes, with a manager that the test scripts."""
+"""One trial in real processes on real named pipes, with managers that the test scripts."""
 
 from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +12,14 @@ import textwrap
 import time
 from pathlib import Path
 
-from mpx.protocol import ManagerConnection
+import pytest
+
+from mpx.protocol import ASKED, ManagerConnection
 from mpx.wire import encode
+from tests.lab import wait_until
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+KEEPER = REPOSITORY / "mpx" / "training_service" / "keeper.sh"
 PATIENCE = 30  # seconds until a trial that hangs is ended
 
 
@@ -22,12 +27,16 @@ class Bench:
     """One trial's directory, and the manager's side of it.
 
     It hands out `parameters`, then no more, and acknowledges results. A test that wants it otherwise
-    puts a function of the message in `on`; what that returns is sent.
+    puts a function of the message in `on`; what that returns is sent. Such a function may let the
+    manager `die`, before or after the message is on `record`.
 
     Attributes:
-        heard: the messages, in order.
+        heard: the messages on record, in order.
+        lost: those that a manager heard and did not record.
         text: what the trial wrote to its pipe beside them.
         errors: what was wrong with its lines.
+        orphan_timeout: seconds that the trial waits for another manager.
+        on_return: called when another manager has come.
     """
 
     def __init__(self, root, parameters=({"n": 0}, {"n": 1}), max_line=64 * 1024 * 1024):
@@ -38,18 +47,24 @@ class Bench:
         self.parameters = list(parameters)
         self.connection = ManagerConnection(max_line)
         self.heard = []
+        self.lost = []
         self.errors = []
         self.text = b""
         self.on = {
             "hello": lambda message: self.connection.welcome(),
             "request": lambda message: self.answer(),
-            "intermediate": lambda message: b"",
+            "intermediate": lambda message: self.acknowledge() if "ack" in message else b"",
             "final": lambda message: self.acknowledge(),
             "failed": lambda message: self.acknowledge(),
             "text": lambda text: b"",
         }
+        self.orphan_timeout = 10 * PATIENCE
+        self.on_return = lambda: None
         self._phases = 0
         self._unsent = b""
+        self._answered = (0, b"")  # the last answer to a request, by the number of that
+        self._is_dead = False
+        self._record = (self.connection.state, 0, None, False, 0)
         for name in ("stdin", "stdout"):
             os.mkfifo(self.root / name)
         self._child_stdin = os.open(self.root / "stdin", os.O_RDONLY | os.O_NONBLOCK)
@@ -74,8 +89,7 @@ class Bench:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
         with open(self.root / "trial.log", "ab") as log:
             process = subprocess.Popen(
-                # As the keeper does, the outer shell stays, and keeps the pipes open.
-                ["sh", "-c", 'bash -c "$1"; exit $?', "sh", command],
+                ["sh", str(KEEPER), command, str(self.root)],
                 stdin=self._child_stdin,
                 stdout=self._child_stdout,
                 stderr=log,
@@ -89,25 +103,25 @@ class Bench:
                     "MPX_SEQUENCE_ID": "3",
                     "MPX_TRIAL_DIR": str(self.root),
                     "MPX_MAX_LINE_LENGTH": str(self.connection.max_line),
+                    "MPX_ORPHAN_TIMEOUT": str(self.orphan_timeout),
                 },
                 start_new_session=True,
             )
         os.close(self._child_stdin)
         os.close(self._child_stdout)
         try:
-            self._serve(time.monotonic() + PATIENCE)
+            self._serve(process, time.monotonic() + PATIENCE)
             return process.wait(PATIENCE)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            self.hang_up()
-            self.go_deaf()
+            self._close()
 
-    def _serve(self, deadline):
-        """Play the manager until every process of the trial has let go of its pipe."""
-        while self._stdout >= 0:
-            writing = [self._stdin] if self._unsent and self._stdin >= 0 else []
+    def _serve(self, process, deadline):
+        """Play the managers until every process of the trial has let go of its pipe."""
+        while self._is_there(process):
+            writing = [self._stdin] if self._unsent else []
             readable, writable, _ = select.select(
                 [self._stdout], writing, [], deadline - time.monotonic()
             )
@@ -119,6 +133,9 @@ class Bench:
                 events = self.connection.receive(data) if data else self.connection.end_of_output()
                 for event in events:
                     self._unsent += self._on_event(event)
+                    if self._is_dead:
+                        break
+                    self.record()
                 if not data:
                     return
 
@@ -141,11 +158,14 @@ class Bench:
 
     def answer(self):
         """Answer a request."""
-        if not self.parameters:
-            return self.connection.no_more("no more here")
-        self._phases += 1
-        number = self._phases - 1
-        return self.connection.parameters(number, number, encode(self.parameters.pop(0)))
+        if self.parameters:
+            self._phases += 1
+            number = self._phases - 1
+            data = self.connection.parameters(number, number, encode(self.parameters.pop(0)))
+        else:
+            data = self.connection.no_more("no more here")
+        self._answered = (self.connection.last_seq, data)
+        return data
 
     def acknowledge(self):
         return self.connection.ack() if self.connection.greeted else b""
@@ -162,25 +182,95 @@ class Bench:
         assert os.write(self._stdin, data) == len(data)
         return b""
 
-    def hang_up(self):
-        """Let the trial read end-of-file."""
-        if self._stdin >= 0:
-            os.close(self._stdin)
-            self._stdin = -1
+    def record(self):
+        """Put all that was heard on record."""
+        it = self.connection
+        self._record = (it.state, it.last_seq, it.session, it.resends, len(self.heard))
+
+    def die(self, until=lambda: False):
+        """Die, with what is not on record; another manager comes as soon as `until` is true."""
+        self._is_dead, self._return_when = True, until
+        recorded = self._record[-1]
+        self.lost += self.heard[recorded:]
+        del self.heard[recorded:]
+        self._unsent = b""
+        self._close()
         return b""
 
-    def go_deaf(self):
-        """Let the trial's writes fail."""
-        if self._stdout >= 0:
-            os.close(self._stdout)
-            self._stdout = -1
-        return b""
+    def adopted(self):
+        """Return the conversation as another manager finds it."""
+        *record, _ = self._record
+        return ManagerConnection.adopted(self.connection.max_line, *record)
+
+    def _is_there(self, process):
+        """Wait until there is a manager, or no trial any more."""
+        if self._is_dead:
+            wait_until(
+                lambda: process.poll() is not None or self._return_when(),
+                f"the trial's end, or what it does before: {self.log()}",
+                PATIENCE,
+            )
+            if process.poll() is not None:
+                return False
+            self._come_back()
+        return True
+
+    def _come_back(self):
+        self._is_dead = False
+        self._stdin = os.open(self.root / "stdin", os.O_WRONLY | os.O_NONBLOCK)
+        self._stdout = os.open(self.root / "stdout", os.O_RDONLY | os.O_NONBLOCK)
+        self.connection = self.adopted()
+        self._unsent = self.connection.welcome()
+        if self.connection.last_seq:
+            self._unsent += self.connection.ack()
+            answered, data = self._answered
+            self._unsent += data if answered == self.connection.last_seq else b""
+        if self.connection.state is ASKED:
+            self._unsent += self.answer()
+        self.on_return()
+
+    def _close(self):
+        for fd in (self._stdin, self._stdout):
+            if fd >= 0:
+                os.close(fd)
+        self._stdin = self._stdout = -1
 
     def log(self):
         return (self.root / "trial.log").read_text()
+
+    def is_orphaned(self, times=1):
+        """Say whether the trial has noticed so often that its manager is gone."""
+        return self.log().count("mpx: the manager is gone; waiting up to") >= times
+
+    def left(self):
+        """Return the file that the trial left for another manager."""
+        return next(file for file in self.root.glob("unsent.*") if file.name != "unsent.draft")
+
+    def unsent(self):
+        """Return what another manager hears of the file that the trial left for it."""
+        connection = self.adopted()
+        return [
+            *connection.receive(self.left().read_bytes()),
+            *connection.end_of_output(),
+        ]
 
     def values(self, kind="final"):
         return [message["value"] for message in self.heard if message["type"] == kind]
 
     def types(self):
         return [message["type"] for message in self.heard]
+
+
+def interpreter(minor):
+    """Return an installed Python 3.`minor`, or skip the test."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    found = [shutil.which(f"python3.{minor}"), *pyenv.glob(f"versions/3.{minor}.*/bin/python")]
+    check = f"import sys; sys.exit(sys.version_info[:2] != (3, {minor}))"
+    for candidate in filter(None, found):
+        # A shim of a version manager may stand for an interpreter that is not there.
+        if (
+            subprocess.run([candidate, "-c", check], capture_output=True, check=False).returncode
+            == 0
+        ):
+            return str(candidate)
+    return pytest.skip(f"no Python 3.{minor} here")

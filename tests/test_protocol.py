@@ -20,7 +20,7 @@ from mpx.protocol import (
     ManagerConnection,
     TrialConnection,
 )
-from mpx.wire import TaggedLines, decode, encode, in_pieces, too_long
+from mpx.wire import TAG, TaggedLines, decode, encode, in_pieces, too_long
 
 SEND_FROM_TRIAL = {
     "hello": lambda trial: trial.hello("test", 1, "a new session"),
@@ -40,6 +40,19 @@ TRIAL_CASES = [(state, kind) for state in CONVERSATION for kind in sorted(FROM_T
 MANAGER_CASES = [(state, kind) for state in CONVERSATION for kind in sorted(FROM_MANAGER)]
 
 
+def written(trial):
+    """Return the writes that wait, and let them wait no longer."""
+    writes = [data for _, message in trial.to_write for data in message]
+    trial.to_write.clear()
+    return writes
+
+
+def say(send, *values):
+    """Return the writes of one more message of a trial, given its sending method."""
+    send(*values)
+    return written(send.__self__)
+
+
 def heard(manager, *writes):
     """Return what the manager's side makes of the trial's writes."""
     return [event for data in writes for event in manager.receive(data)]
@@ -48,10 +61,10 @@ def heard(manager, *writes):
 def pair_in(state, **limits):
     """Return both sides of a conversation that has come to `state`."""
     trial, manager = TrialConnection(**limits), ManagerConnection(trial_limit(limits))
-    heard(manager, *trial.hello("test", 1, "s"))
+    heard(manager, *say(trial.hello, "test", 1, "s"))
     trial.receive(manager.welcome())
     if state is not IDLE:
-        heard(manager, *trial.request())
+        heard(manager, *say(trial.request))
     if state is OPEN:
         trial.receive(manager.parameters(0, 0, "{}"))
     assert trial.state is manager.state is state
@@ -100,7 +113,8 @@ def test_what_a_trial_sends_moves_both_sides_alike_or_neither(state, kind):
         assert refused.seq == seq + 1
         assert manager.state is state
     else:
-        (message,) = heard(manager, *SEND_FROM_TRIAL[kind](trial))
+        SEND_FROM_TRIAL[kind](trial)
+        (message,) = heard(manager, *written(trial))
         assert message["type"] == kind
         assert trial.state is manager.state is after
         assert manager.last_seq == trial.seq
@@ -113,8 +127,8 @@ def test_what_the_manager_sends_moves_both_sides_alike_or_neither(state, kind):
     if after is None:
         with pytest.raises(LocalProtocolError, match=f"'{kind}' cannot be sent now: {state}"):
             SEND_FROM_MANAGER[kind](manager)
-        with pytest.raises(RemoteProtocolError, match=f"'{kind}' is not allowed now: {state}"):
-            trial.receive(b'{"type":"%s","seq":%d}\n' % (kind.encode(), trial.seq))
+        # To the trial it is an answer that another manager repeats.
+        assert trial.receive(b'{"type":"%s","seq":%d}\n' % (kind.encode(), trial.seq)) == []
         assert trial.state is manager.state is state
     else:
         (message,) = trial.receive(SEND_FROM_MANAGER[kind](manager))
@@ -125,19 +139,19 @@ def test_what_the_manager_sends_moves_both_sides_alike_or_neither(state, kind):
 
 def test_a_whole_conversation_carries_its_values():
     trial, manager = TrialConnection(), ManagerConnection()
-    (hello,) = heard(manager, *trial.hello("mpx-python", 42, "token"))
+    (hello,) = heard(manager, *say(trial.hello, "mpx-python", 42, "token"))
     assert (hello["sdk"], hello["pid"], hello["session"]) == ("mpx-python", 42, "token")
     assert manager.greeted
     assert trial.receive(manager.welcome())[0]["session"] == "token"
-    heard(manager, *trial.request())
+    heard(manager, *say(trial.request))
     (given_parameters,) = trial.receive(manager.parameters(7, 3, '{"lr":0.1}'))
     assert given_parameters["parameters"] == {"lr": 0.1}
     assert (given_parameters["parameter_id"], given_parameters["phase_index"]) == (7, 3)
-    (intermediate,) = heard(manager, *trial.intermediate([0.1, 0.2]))
+    (intermediate,) = heard(manager, *say(trial.intermediate, [0.1, 0.2]))
     assert intermediate["value"] == [0.1, 0.2]
-    (final,) = heard(manager, *trial.final(0.9))
+    (final,) = heard(manager, *say(trial.final, 0.9))
     assert final["value"] == 0.9
-    heard(manager, *trial.request())
+    heard(manager, *say(trial.request))
     (refused,) = trial.receive(manager.no_more("maxPhaseNum (1) is reached"))
     assert refused["reason"] == "maxPhaseNum (1) is reached"
 
@@ -156,9 +170,9 @@ def test_the_least_trial_needs_no_hello_and_no_numbers():
 def test_a_manager_can_close_a_phase_from_its_side():
     trial, manager = pair_in(OPEN)
     manager.close_phase()
-    (refused,) = heard(manager, *trial.final(1))
+    (refused,) = heard(manager, *say(trial.final, 1))
     assert isinstance(refused, RemoteProtocolError)
-    heard(manager, *trial.request())
+    heard(manager, *say(trial.request))
     assert trial.state is manager.state is ASKED
 
 
@@ -167,7 +181,7 @@ def test_a_manager_can_close_a_phase_from_its_side():
 
 def test_a_message_that_is_sent_again_is_taken_in_once():
     trial, manager = pair_in(OPEN)
-    writes = trial.final(1)
+    writes = say(trial.final, 1)
     assert len(heard(manager, *writes, *writes)) == 1
     assert heard(manager, tagged(type="request", seq=1)) == []
     assert manager.state is IDLE
@@ -176,27 +190,27 @@ def test_a_message_that_is_sent_again_is_taken_in_once():
 def test_hello_starts_a_new_sequence_and_finds_no_phase_open():
     _, manager = pair_in(OPEN)
     second = TrialConnection()
-    (hello,) = heard(manager, *second.hello("test", 2, "t"))
+    (hello,) = heard(manager, *say(second.hello, "test", 2, "t"))
     assert hello["seq"] == manager.last_seq == 1
     assert manager.session == "t"
-    heard(manager, *second.request())
+    heard(manager, *say(second.request))
     assert manager.state is ASKED
 
 
 def test_a_second_process_hears_nothing_that_was_meant_for_the_first():
     first, manager = pair_in(IDLE)
     left_unread = b'0.1}}\n{"type":"par'  # the ends of replies, read in part by the dead process
-    heard(manager, *first.hello("test", 1, "the first's second life"))
+    heard(manager, *say(first.hello, "test", 1, "the first's second life"))
     left_unread += manager.welcome()
-    heard(manager, *first.request())
+    heard(manager, *say(first.request))
     left_unread += manager.parameters(0, 0, '{"of":"the first"}')
     left_unread += manager.ack()
     left_unread += manager.violation(RemoteProtocolError("yours", 1))
     second = TrialConnection()
-    heard(manager, *second.hello("test", 2, "t"))
+    heard(manager, *say(second.hello, "test", 2, "t"))
     (welcome,) = second.receive(left_unread + manager.welcome())
     assert welcome["session"] == "t"
-    heard(manager, *second.request())
+    heard(manager, *say(second.request))
     (reply,) = second.receive(manager.parameters(1, 1, '{"of":"the second"}'))
     assert reply["parameters"] == {"of": "the second"}
 
@@ -229,7 +243,7 @@ def test_an_error_about_an_unreadable_line_reaches_a_trial_that_may_have_sent_it
 
 def test_the_limit_of_the_welcome_is_the_trials_from_then_on():
     trial, manager = TrialConnection(), ManagerConnection(5000)
-    heard(manager, *trial.hello("test", 1, "s"))
+    heard(manager, *say(trial.hello, "test", 1, "s"))
     trial.receive(manager.welcome())
     assert trial.max_line == 5000
 
@@ -249,6 +263,87 @@ def test_a_message_of_a_newer_manager_is_dropped():
     trial, _ = pair_in(OPEN)
     assert trial.receive(b'{"type":"weather","seq":9}\n[1]\n"x"\n') == []
     assert trial.state is OPEN
+
+
+# -- what a trial holds until it is on record -----------------------------------------------------
+
+
+def test_what_is_sent_waits_to_be_written_and_is_held_until_it_is_answered():
+    trial, manager = pair_in(OPEN, atomic=64)
+    trial.intermediate("x" * 100)
+    trial.final(1)
+    assert [seq for seq, _ in trial.to_write] == [3, 4]
+    writes = written(trial)
+    assert len(writes) > 2
+    assert trial.unsettled() == b"".join(writes)
+    assert trial.held >= 100
+    heard(manager, *writes)
+    trial.receive(manager.ack())
+    assert (trial.unsettled(), trial.held) == (b"", 0)
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [(IDLE, "welcome"), (ASKED, "parameters"), (ASKED, "no_more"), (IDLE, "ack")],
+)
+def test_an_answer_settles_all_up_to_its_number(state, kind):
+    trial, manager = pair_in(state)
+    if kind == "welcome":
+        heard(manager, *say(trial.hello, "test", 2, "s"))
+    elif kind == "ack":
+        heard(manager, *say(trial.request))
+        trial.receive(manager.parameters(0, 0, "{}"))
+        heard(manager, *say(trial.intermediate, 1), *say(trial.final, 2))
+    assert trial.unsettled()
+    trial.receive(SEND_FROM_MANAGER[kind](manager))
+    assert (trial.unsettled(), trial.held) == (b"", 0)
+
+
+def test_an_error_settles_nothing():
+    trial, manager = pair_in(ASKED)
+    (error,) = heard(manager, tagged(type="request", seq=3))
+    trial.receive(manager.violation(error))
+    assert b'"request"' in trial.unsettled()
+
+
+def test_an_ack_settles_nothing_behind_its_message():
+    trial, manager = pair_in(OPEN)
+    heard(manager, *say(trial.intermediate, "first"))
+    ack = manager.ack()
+    behind = say(trial.intermediate, "second")
+    trial.receive(ack)
+    assert trial.unsettled() == b"".join(behind)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1000, 1), (2, 2**19)])
+def test_a_trial_that_holds_much_should_ask_for_an_ack(count, size):
+    trial, manager = pair_in(OPEN, max_line=10_000_000)
+    for number in range(count):
+        assert not trial.holds_much, number
+        trial.intermediate("x" * size)
+    trial.intermediate(1)
+    assert trial.holds_much
+    (*_, last) = heard(manager, *written(trial), *say(trial.intermediate, 2, True))
+    assert last["ack"] is True
+    trial.receive(manager.ack())
+    assert not trial.holds_much
+
+
+def test_a_hello_promises_to_send_again_and_what_was_said_before_it_is_forgotten():
+    trial, manager = pair_in(OPEN)
+    trial.intermediate(1)
+    (hello,) = heard(manager, *say(trial.hello, "test", 1, "t"))
+    assert hello["resend"] is True
+    assert manager.resends
+    assert trial.unsettled().count(TAG) == 1
+    assert trial.held == 0
+
+
+@pytest.mark.parametrize("promise", [{}, {"resend": False}, {"resend": 1}, {"resend": "true"}])
+def test_a_hello_that_promises_nothing_takes_an_earlier_promise_back(promise):
+    _, manager = pair_in(IDLE)
+    heard(manager, tagged(type="hello", seq=1, session="t", **promise))
+    assert not manager.resends
 
 
 # -- what is no message ---------------------------------------------------------------------------
@@ -295,7 +390,7 @@ def test_a_bad_line_is_described_and_the_conversation_goes_on(line, said):
     assert str(error).startswith(said)
     assert len(str(error)) < 250
     assert (manager.greeted, manager.session) == (greeted, session)
-    (final,) = heard(manager, *trial.final(1))
+    (final,) = heard(manager, *say(trial.final, 1))
     assert final["value"] == 1
 
 
@@ -308,8 +403,9 @@ def test_an_answer_too_deep_for_the_trials_stack_is_an_error_and_ends_the_reques
 
 def test_while_an_event_is_handled_what_stands_behind_it_is_not_taken_in():
     trial, manager = pair_in(OPEN)
-    _, after_that = trial.intermediate(1), trial.request()
-    events = manager.receive(b"@mpx " + b"x" * 20_000 + b"\n" + after_that[0])
+    trial.intermediate(1)
+    _, after_that = [*written(trial), *say(trial.request)]
+    events = manager.receive(b"@mpx " + b"x" * 20_000 + b"\n" + after_that)
     assert isinstance(next(events), RemoteProtocolError)
     assert manager.state is OPEN
     manager.close_phase()
@@ -350,14 +446,16 @@ def test_text_that_resembles_a_tag_is_text(text):
 @pytest.mark.parametrize("text", [b"no newline", b"@mpxyz", b"@mpx", b"@", b"progress 3%\r"])
 def test_text_without_newline_before_a_message_of_the_sdk_is_a_line(text):
     trial, manager = pair_in(IDLE)
-    text_event, message = joined(heard(manager, text, *trial.request()))
+    text_event, message = joined(heard(manager, text, *say(trial.request)))
     assert text_event == text + b"\n"
     assert message["type"] == "request"
 
 
 def test_the_newline_before_an_sdk_message_is_no_text():
     trial, manager = pair_in(OPEN)
-    stream = b"a\n" + trial.intermediate(1)[0] + trial.intermediate(2)[0] + b"\n\nb\n"
+    stream = b"".join(
+        [b"a\n", *say(trial.intermediate, 1), *say(trial.intermediate, 2), b"\n\nb\n"]
+    )
     events = joined(heard(manager, stream))
     assert [event for event in events if isinstance(event, bytes)] == [b"a\n", b"\n\nb\n"]
     assert [event["value"] for event in events if isinstance(event, dict)] == [1, 2]
@@ -449,7 +547,7 @@ JSON = st.recursive(
 @given(value=JSON, texts=st.lists(TEXTS, min_size=1, max_size=5), places=PLACES)
 def test_pieces_survive_other_writers_and_any_cutting(value, texts, places):
     trial, manager = pair_in(OPEN, atomic=40)
-    writes = [*trial.intermediate(value), *trial.final(value)]
+    writes = [*say(trial.intermediate, value), *say(trial.final, value)]
     stream = b"".join(texts[i % len(texts)] + data for i, data in enumerate(writes))
     whole = joined(heard(manager, stream))
     assert [m["value"] for m in whole if isinstance(m, dict)] == [value, value]
@@ -468,7 +566,7 @@ def test_no_piece_is_longer_than_what_the_system_writes_whole(payload):
 def test_no_write_of_a_trial_is_longer_than_what_the_system_writes_whole():
     for length in range(400, 600):
         trial, manager = pair_in(OPEN, atomic=512)
-        writes = trial.final("x" * length)
+        writes = say(trial.final, "x" * length)
         assert all(len(data) <= 512 for data in writes)
         assert heard(manager, *writes)[0]["value"] == "x" * length
 
@@ -476,10 +574,10 @@ def test_no_write_of_a_trial_is_longer_than_what_the_system_writes_whole():
 @pytest.mark.parametrize("missing", [0, 1, 5])
 def test_a_message_that_lacks_a_piece_is_dropped_and_the_next_one_arrives(missing):
     trial, manager = pair_in(OPEN, atomic=64)
-    writes = trial.intermediate("x" * 400)
+    writes = say(trial.intermediate, "x" * 400)
     del writes[missing]
     assert heard(manager, *writes) == []
-    (message,) = heard(manager, *trial.intermediate("y" * 400))
+    (message,) = heard(manager, *say(trial.intermediate, "y" * 400))
     assert message["value"] == "y" * 400
 
 
@@ -506,9 +604,9 @@ def test_pieces_of_two_messages_are_not_mixed():
 
 def test_pieces_of_a_process_that_died_do_not_disturb_the_next_one():
     first, manager = pair_in(OPEN, atomic=64)
-    assert heard(manager, *first.intermediate("x" * 400)[:3]) == []
+    assert heard(manager, *say(first.intermediate, "x" * 400)[:3]) == []
     second = TrialConnection(atomic=64)
-    assert heard(manager, *second.hello("a long name " * 20, 2, "t"))[0]["type"] == "hello"
+    assert heard(manager, *say(second.hello, "a long name " * 20, 2, "t"))[0]["type"] == "hello"
 
 
 # -- lines over the limit -------------------------------------------------------------------------
@@ -529,7 +627,7 @@ def test_a_message_of_exactly_the_limit_passes_whole_or_in_pieces():
     for atomic in (64, 4096):
         trial, manager = pair_in(OPEN, max_line=1000, atomic=atomic)
         head = len('{"type":"final","seq":3,"value":""}')
-        (message,) = heard(manager, *trial.final("x" * (1000 - head)))
+        (message,) = heard(manager, *say(trial.final, "x" * (1000 - head)))
         assert message["type"] == "final"
 
 
@@ -553,7 +651,7 @@ def test_a_trial_refuses_to_send_what_is_over_the_limit_and_its_phase_stays_open
     with pytest.raises(MessageError, match="a line of over 1000 bytes"):
         trial.final("x" * 1000)
     assert trial.state is OPEN
-    (final,) = heard(manager, *trial.final("x"))
+    (final,) = heard(manager, *say(trial.final, "x"))
     assert final["value"] == "x"
 
 
@@ -561,7 +659,7 @@ def test_a_trial_refuses_to_send_what_is_over_the_limit_and_its_phase_stays_open
 def test_a_failure_can_always_be_sent(character):
     trial, manager = pair_in(OPEN, max_line=4096)
     text = character * 10_000
-    (failed,) = heard(manager, *trial.failed(text, text, "the beginning" + text + "the end"))
+    (failed,) = heard(manager, *say(trial.failed, text, text, "the beginning" + text + "the end"))
     assert failed["error"]["traceback"].endswith("the end")
     assert failed["error"]["message"].startswith(character)
 
@@ -579,7 +677,7 @@ def test_what_json_can_say_comes_back_equal_in_one_line_of_ascii(value):
 
 def test_nan_and_the_infinities_come_back():
     trial, manager = pair_in(OPEN)
-    (message,) = heard(manager, *trial.final([math.nan, math.inf, -math.inf]))
+    (message,) = heard(manager, *say(trial.final, [math.nan, math.inf, -math.inf]))
     nan, *infinities = message["value"]
     assert math.isnan(nan)
     assert infinities == [math.inf, -math.inf]
@@ -652,9 +750,9 @@ def test_text_that_is_no_json_is_a_value_error():
 def test_any_cutting_of_what_the_manager_writes_gives_the_same_messages(places):
     def conversation(*, by):
         trial, manager = TrialConnection(), ManagerConnection()
-        heard(manager, *trial.hello("test", 1, "s"))
+        heard(manager, *say(trial.hello, "test", 1, "s"))
         stream = manager.welcome()
-        heard(manager, *trial.request())
+        heard(manager, *say(trial.request))
         stream += manager.parameters(0, 0, '{"a":"é"}')
         heard(manager, tagged(type="final", seq=3, value=1))
         stream += manager.ack() + manager.violation(RemoteProtocolError("odd", 3))

@@ -84,7 +84,16 @@ class TunerError(MpxError):
 
 
 class StoreError(MpxError):
-    """The experiment's database refused a write or a read."""
+    """The experiment's database refused a write or a read.
+
+    Args:
+        message: what failed, and why.
+        may_pass: trying again can succeed: the disk is full, say, or another process has a lock.
+    """
+
+    def __init__(self, message: str, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
 
 
 class ProtocolError(MpxError):

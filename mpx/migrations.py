@@ -85,6 +85,24 @@ MIGRATIONS = (
         lost INTEGER NOT NULL
     );
     """,
+    """
+    ALTER TABLE experiment ADD COLUMN warning TEXT;
+    ALTER TABLE experiment ADD COLUMN checkpoint INTEGER;  -- number of the last tuner call that is in it
+    ALTER TABLE trials ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;  -- of trial.retries
+    ALTER TABLE trials ADD COLUMN counts INTEGER NOT NULL DEFAULT 1;   -- 0: no limit counts it
+    ALTER TABLE trials ADD COLUMN resends INTEGER NOT NULL DEFAULT 0;  -- its hello promised to
+    ALTER TABLE trials ADD COLUMN session_start INTEGER NOT NULL DEFAULT 0;  -- first phase_index of it
+    ALTER TABLE trials ADD COLUMN seq INTEGER;   -- of its last message that no phase records
+    ALTER TABLE trials ADD COLUMN told INTEGER;  -- number of the tuner call that told of its end
+    ALTER TABLE phases ADD COLUMN counts INTEGER NOT NULL DEFAULT 1;   -- 0: it is offered again
+    CREATE TABLE unanswered (              -- asks for which the tuner had no parameters
+        asked INTEGER NOT NULL,            -- number of the tuner call
+        parameter_id INTEGER NOT NULL,
+        trial_id TEXT NOT NULL,
+        first INTEGER NOT NULL,            -- for the first phase of a trial
+        PRIMARY KEY (asked, parameter_id)
+    );
+    """,
 )
 
 

@@ -91,7 +91,12 @@ class BestPhase:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentRecord:
-    """One experiment as its store tells it. Times are seconds since the epoch, UTC."""
+    """One experiment as its store tells it. Times are seconds since the epoch, UTC.
+
+    Attributes:
+        warning: what went wrong and ended nothing.
+        trouble: why the manager waits, or died, where the store cannot say it.
+    """
 
     id: str
     name: str
@@ -113,11 +118,18 @@ class ExperimentRecord:
     directory: Path
     manager_pid: int | None = None
     manager_alive: bool = False
+    warning: str | None = None
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """One trial. `exit_status`: its command's, 128 + n if signal n ended it, None while it runs."""
+    """One trial.
+
+    Attributes:
+        exit_status: its command's, 128 + n if signal n ended it, None while it runs.
+        process_start: what tells its process from others of that pid.
+    """
 
     trial_id: str
     sequence_id: int
@@ -130,6 +142,7 @@ class TrialRecord:
     pid: int | None
     phases: dict[str, int]
     last_lines: tuple[str, ...] = ()
+    process_start: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +240,13 @@ class ExperimentPaths:
 
     @property
     def checkpoint(self) -> Path:
+        """Where the tuner saves its state, and loads it from."""
         return self.root / "checkpoint"
+
+    @property
+    def kept_checkpoints(self) -> Path:
+        """Copies of that, each called by the number of the last tuner call in it."""
+        return self.root / "checkpoints"
 
     @property
     def sdk(self) -> Path:
@@ -267,6 +286,10 @@ class TrialPaths:
     def exit_status(self) -> Path:
         """Written by the keeper when the command has ended."""
         return self.root / "exit_status"
+
+    def unsent(self, session: str) -> Path:
+        """Messages of a session that no manager took in before it gave up waiting for one."""
+        return self.root / f"unsent.{session}"
 
     @property
     def output(self) -> Path:

@@ -36,11 +36,23 @@ class ExperimentRow:
     running_since: float | None = None
     best_phase: int | None = None
     error: ErrorRecord | None = None
+    warning: str | None = None
+    checkpoint: int | None = None
 
 
 @dataclass(slots=True, eq=False)
 class TrialRow:
-    """One trial, as the manager changes it."""
+    """One trial, as the manager changes it.
+
+    Attributes:
+        session: of its last hello.
+        resends: that hello promised to send again what is not on record.
+        session_start: index of the first phase that the session speaks of.
+        seq: number of its last message that no phase records.
+        told: number of the tuner call that told of its end.
+        attempt: how often its parameters were tried before (`trial.retries`).
+        counts: whether limits count it.
+    """
 
     trial_id: str
     sequence_id: int
@@ -53,11 +65,25 @@ class TrialRow:
     pid: int | None = None
     process_start: str | None = None
     session: str | None = None
+    resends: bool = False
+    session_start: int = 0
+    seq: int | None = None
+    told: int | None = None
+    attempt: int = 0
+    counts: bool = True
 
 
 @dataclass(slots=True, eq=False)
 class PhaseRow:
-    """One phase, as the manager changes it. `parameters` and `value` are JSON texts."""
+    """One phase, as the manager changes it. `parameters` and `value` are JSON texts.
+
+    Attributes:
+        request_seq: number of the trial's message that asked for it.
+        final_seq: and of the one that ended it.
+        asked: number of the tuner call that chose its parameters; None where an earlier phase had them.
+        told: and of the one that told of its end.
+        counts: whether limits count it; if not, its parameters are offered again.
+    """
 
     id: int
     sequence_id: int
@@ -76,27 +102,62 @@ class PhaseRow:
     told: int | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    counts: bool = True
     intermediates: int = 0
     in_store: bool = False
 
 
-INSERT_PHASE = """INSERT INTO phases (id, sequence_id, phase_index, parameter_id, status, reason,
-    traceback, parameters, value, score, request_seq, final_seq, asked, told, requested_at, started_at,
-    ended_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Parameters whose phase was LOST through no fault of theirs: they are tried again.
+
+    Attributes:
+        parameter_id: stays theirs.
+        parameters: as JSON.
+        attempt: how often trials failed with them (`trial.retries`).
+    """
+
+    parameter_id: int
+    parameters: str
+    attempt: int
+
+
+_EXPERIMENT_COLUMNS = """id, name, status, reason, created_at, started_at, ended_at, duration,
+    running_since, multi_phase, trial_concurrency, max_trial_num, max_phase_num, optimize_mode, seed,
+    best_phase, error_type, error_message, error_traceback, warning, checkpoint"""
+_TRIAL_COLUMNS = """sequence_id, trial_id, status, reason, created_at, started_at, ended_at,
+    exit_status, pid, process_start, session, resends, session_start, seq, told, attempt, counts"""
+_PHASE_COLUMNS = """id, sequence_id, phase_index, parameter_id, status, reason, traceback, parameters,
+    value, score, request_seq, final_seq, asked, told, requested_at, started_at, ended_at, counts"""
+
+
+def _places(columns: str) -> str:
+    return ",".join("?" * (columns.count(",") + 1))
+
+
+INSERT_PHASE = f"INSERT INTO phases ({_PHASE_COLUMNS}) VALUES ({_places(_PHASE_COLUMNS)})"
 # COALESCE: parameters are handed over once, and then need not be written again.
 UPDATE_PHASE = """UPDATE phases SET status=?, reason=?, traceback=?,
     parameters=COALESCE(parameters, ?), value=?, score=?, request_seq=?, final_seq=?, asked=?, told=?,
-    started_at=?, ended_at=? WHERE id=?"""
-PUT_TRIAL = """INSERT OR REPLACE INTO trials (sequence_id, trial_id, status, reason, created_at,
-    started_at, ended_at, exit_status, pid, process_start, session) VALUES (?,?,?,?,?,?,?,?,?,?,?)"""
-PUT_EXPERIMENT = """INSERT OR REPLACE INTO experiment (id, name, status, reason, created_at,
-    started_at, ended_at, duration, running_since, multi_phase, trial_concurrency, max_trial_num,
-    max_phase_num, optimize_mode, seed, best_phase, error_type, error_message, error_traceback)
-    VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"""
+    started_at=?, ended_at=?, counts=? WHERE id=?"""
+PUT_TRIAL = f"INSERT OR REPLACE INTO trials ({_TRIAL_COLUMNS}) VALUES ({_places(_TRIAL_COLUMNS)})"
+PUT_EXPERIMENT = (
+    f"INSERT OR REPLACE INTO experiment ({_EXPERIMENT_COLUMNS})"
+    f" VALUES ({_places(_EXPERIMENT_COLUMNS)})"
+)
 PUT_COUNTS = """INSERT OR REPLACE INTO phase_counts (sequence_id, waiting, running, succeeded, failed,
     early_stopped, abandoned, lost) VALUES (?,?,?,?,?,?,?,?)"""
 INSERT_INTERMEDIATE = """INSERT INTO intermediates (phase, number, value, seq, reported_at)
     VALUES (?,?,?,?,?)"""
+INSERT_UNANSWERED = """INSERT INTO unanswered (asked, parameter_id, trial_id, first)
+    VALUES (?,?,?,?)"""
+
+# When a manager that died wrote last, in seconds since the epoch.
+LAST_SIGN_OF_LIFE = """SELECT max(at) FROM (
+    SELECT running_since AS at FROM experiment
+    UNION ALL SELECT max(coalesce(ended_at, started_at, created_at)) FROM trials
+    UNION ALL SELECT max(coalesce(ended_at, started_at, requested_at)) FROM phases
+    UNION ALL SELECT max(reported_at) FROM intermediates)"""
 
 
 def experiment_values(row: ExperimentRow) -> tuple[Any, ...]:
@@ -122,6 +183,8 @@ def experiment_values(row: ExperimentRow) -> tuple[Any, ...]:
         error and error.type,
         error and error.message,
         error and error.traceback,
+        row.warning,
+        row.checkpoint,
     )
 
 
@@ -139,6 +202,12 @@ def trial_values(row: TrialRow) -> tuple[Any, ...]:
         row.pid,
         row.process_start,
         row.session,
+        row.resends,
+        row.session_start,
+        row.seq,
+        row.told,
+        row.attempt,
+        row.counts,
     )
 
 
@@ -162,6 +231,7 @@ def phase_values(row: PhaseRow) -> tuple[Any, ...]:
         row.requested_at,
         row.started_at,
         row.ended_at,
+        row.counts,
     )
 
 
@@ -180,5 +250,52 @@ def phase_changes(row: PhaseRow) -> tuple[Any, ...]:
         row.told,
         row.started_at,
         row.ended_at,
+        row.counts,
         row.id,
+    )
+
+
+def experiment_row(stored: dict[str, Any]) -> ExperimentRow:
+    """Return the experiment as PUT_EXPERIMENT wrote it, given the columns by name."""
+    values = {**stored}
+    kind, message, traceback = (
+        values.pop(f"error_{part}") for part in ("type", "message", "traceback")
+    )
+    return ExperimentRow(
+        **{
+            **values,
+            "multi_phase": bool(values["multi_phase"]),
+            "status": ExperimentStatus(values["status"]),
+            "error": ErrorRecord(kind, message, traceback) if kind else None,
+        }
+    )
+
+
+def trial_row(stored: dict[str, Any]) -> TrialRow:
+    """Return a trial as PUT_TRIAL wrote it, given the columns by name."""
+    return TrialRow(
+        **{
+            **stored,
+            "status": TrialStatus(stored["status"]),
+            "resends": bool(stored["resends"]),
+            "counts": bool(stored["counts"]),
+        }
+    )
+
+
+def phase_row(stored: dict[str, Any], intermediates: int = 0) -> PhaseRow:
+    """Return a phase as INSERT_PHASE wrote it, given the columns by name.
+
+    Args:
+        stored: the columns.
+        intermediates: how many intermediate results it has.
+    """
+    return PhaseRow(
+        **{
+            **stored,
+            "status": PhaseStatus(stored["status"]),
+            "counts": bool(stored["counts"]),
+            "intermediates": intermediates,
+            "in_store": True,
+        }
     )

@@ -36,6 +36,8 @@ from mpx.records import ExperimentStatus, PhaseStatus, TrialStatus
 from mpx.rows import (
     INSERT_INTERMEDIATE,
     INSERT_PHASE,
+    INSERT_UNANSWERED,
+    LAST_SIGN_OF_LIFE,
     PUT_COUNTS,
     PUT_EXPERIMENT,
     PUT_TRIAL,
@@ -55,26 +57,48 @@ from mpx.rows import (
 _CHECKPOINT_PAGES = 4000
 # A reader looks for some milliseconds; one that looks for longer than this, in seconds, is not waited for.
 _READER_PATIENCE = 2.0
+# Nobody but a manager writes; a stranger's lock is waited for in pauses that leave the loop free.
+_LOCK_PATIENCE = 0.1
 _POSITION = {status: position for position, status in enumerate(STATUSES)}
 
-_LAST_SIGN_OF_LIFE = """SELECT max(at) FROM (
-    SELECT running_since AS at FROM experiment
-    UNION ALL SELECT max(coalesce(ended_at, started_at, created_at)) FROM trials
-    UNION ALL SELECT max(coalesce(ended_at, started_at, requested_at)) FROM phases
-    UNION ALL SELECT max(reported_at) FROM intermediates)"""
-# In this order: which phases were open is seen by their trials.
+# In this order: which phases were open is seen by their trials. What ends so is offered again, and
+# counts for no limit; where the tuner had not answered, nothing began.
 _CLOSE_INTERRUPTED = (
-    """UPDATE phases SET status = 'LOST', reason = 'its trial ended: ' || :reason, ended_at = :now
-        WHERE status IN ('WAITING', 'RUNNING') AND sequence_id IN
+    """DELETE FROM phases WHERE parameters IS NULL AND status = 'WAITING' AND sequence_id IN
         (SELECT sequence_id FROM trials WHERE status IN ('WAITING', 'RUNNING'))""",
-    """UPDATE trials SET status = 'USER_CANCELED', reason = :reason, ended_at = :now
+    """DELETE FROM trials WHERE status = 'WAITING'
+        AND sequence_id NOT IN (SELECT sequence_id FROM phases)""",
+    """UPDATE phases SET status = 'LOST', reason = 'its trial ended: ' || :reason, ended_at = :now,
+        counts = 0 WHERE status IN ('WAITING', 'RUNNING') AND sequence_id IN
+        (SELECT sequence_id FROM trials WHERE status IN ('WAITING', 'RUNNING'))""",
+    """INSERT OR REPLACE INTO phase_counts (sequence_id, waiting, running, succeeded, failed,
+        early_stopped, abandoned, lost) SELECT sequence_id, sum(p.status = 'WAITING'),
+        sum(p.status = 'RUNNING'), sum(p.status = 'SUCCEEDED'), sum(p.status = 'FAILED'),
+        sum(p.status = 'EARLY_STOPPED'), sum(p.status = 'ABANDONED'), sum(p.status = 'LOST')
+        FROM phases p JOIN trials t USING (sequence_id) WHERE t.status IN ('WAITING', 'RUNNING')
+        GROUP BY sequence_id""",
+    """UPDATE trials SET status = 'USER_CANCELED', reason = :reason, ended_at = :now, counts = 0
         WHERE status IN ('WAITING', 'RUNNING')""",
-    "UPDATE phase_counts SET lost = lost + waiting + running, waiting = 0, running = 0",
+    "DELETE FROM phase_counts WHERE sequence_id >= 0"
+    " AND sequence_id NOT IN (SELECT sequence_id FROM phases)",
+    """INSERT OR REPLACE INTO phase_counts (sequence_id, waiting, running, succeeded, failed,
+        early_stopped, abandoned, lost) SELECT -1, total(waiting), total(running), total(succeeded),
+        total(failed), total(early_stopped), total(abandoned), total(lost)
+        FROM phase_counts WHERE sequence_id >= 0""",
     """UPDATE experiment SET status = CASE status WHEN 'ERROR' THEN status ELSE 'STOPPED' END,
         reason = CASE status WHEN 'ERROR' THEN reason ELSE :reason END, ended_at = :now,
         duration = duration + coalesce(:last - running_since, 0), running_since = NULL
         WHERE ended_at IS NULL""",
 )
+# What another try may not meet again.
+_PASSING = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
 
 
 class Store:
@@ -92,7 +116,8 @@ class Store:
         self._trials: dict[TrialRow, None] = {}
         self._phases: dict[PhaseRow, None] = {}
         self._intermediates: list[tuple[Any, ...]] = []
-        self._counts: dict[int, list[int]] = {WHOLE_EXPERIMENT: [0] * len(STATUSES)}
+        self._counts: dict[int, list[int]] = {}
+        self._unanswered: list[tuple[int, int, str, bool]] = []
         self._changed_counts: set[int] = set()
         self._removals: list[tuple[str, int]] = []
         try:
@@ -101,8 +126,17 @@ class Store:
             # takes no locks on this file, so closing it frees none of them.
             self._wal_fd = os.open(f"{path}-wal", os.O_RDWR | os.O_CLOEXEC)
             _sync_directory(path.parent)
+            self._inodes = [(name, os.stat(name).st_ino) for name in (str(path), f"{path}-wal")]  # noqa: PTH116
+            self._load_counts(WHOLE_EXPERIMENT)
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"cannot open the store {path}: {error}") from error
+
+    def _load_counts(self, sequence_id: int) -> None:
+        columns = ", ".join(status.value.lower() for status in STATUSES)
+        row = self._connection.execute(
+            f"SELECT {columns} FROM phase_counts WHERE sequence_id = ?", (sequence_id,)
+        ).fetchone()
+        self._counts[sequence_id] = list(row) if row else [0] * len(STATUSES)
 
     @property
     def pending(self) -> bool:
@@ -112,6 +146,7 @@ class Store:
             or self._intermediates
             or self._trials
             or self._removals
+            or self._unanswered
             or self._experiment is not None
         )
 
@@ -122,6 +157,11 @@ class Store:
     def set_experiment_status(self, row: ExperimentRow, status: ExperimentStatus) -> None:
         check_transition(EXPERIMENT_TRANSITIONS, row.status, status)
         row.status = status
+        self._experiment = row
+
+    def reopen(self, row: ExperimentRow) -> None:
+        """Let an experiment run again, however it was left."""
+        row.status = ExperimentStatus.RUNNING
         self._experiment = row
 
     def put_trial(self, row: TrialRow) -> None:
@@ -135,7 +175,6 @@ class Store:
 
     def add_phase(self, row: PhaseRow) -> None:
         """Take in a new phase, WAITING; its trial's and the experiment's counts include it from now."""
-        self._counts.setdefault(row.sequence_id, [0] * len(STATUSES))
         self._count(row, _POSITION[row.status], 1)
         self._phases[row] = None
 
@@ -148,7 +187,7 @@ class Store:
     def remove_trial(self, row: TrialRow) -> None:
         """Take a trial back whose phases are taken back: it never started."""
         self._trials.pop(row, None)
-        self._counts.pop(row.sequence_id, None)
+        self._counts[row.sequence_id] = [0] * len(STATUSES)  # another may be given its number
         self._changed_counts.discard(row.sequence_id)
         for table in ("phase_counts", "trials"):
             self._removals.append((f"DELETE FROM {table} WHERE sequence_id=?", row.sequence_id))
@@ -165,6 +204,8 @@ class Store:
         self._phases[row] = None
 
     def _count(self, row: PhaseRow, position: int, change: int) -> None:
+        if row.sequence_id not in self._counts:  # a new trial, or one that an earlier manager began
+            self._load_counts(row.sequence_id)
         self._counts[row.sequence_id][position] += change
         self._counts[WHOLE_EXPERIMENT][position] += change
         self._changed_counts.add(row.sequence_id)
@@ -174,19 +215,44 @@ class Store:
         self._intermediates.append((row.id, row.intermediates, value, seq, reported_at))
         row.intermediates += 1
 
+    def add_unanswered(self, asked: int, parameter_id: int, trial_id: str, first: bool) -> None:
+        """Append a call of the tuner for which it had no parameters.
+
+        Args:
+            asked: the call's number.
+            parameter_id: for which it was made.
+            trial_id: and for which trial.
+            first: for that trial's first phase.
+        """
+        self._unanswered.append((asked, parameter_id, trial_id, first))
+
     def commit(self) -> None:
         """Write everything that changed, in one transaction.
 
         Raises:
             StoreError: nothing of it was written; the rows stay changed in memory.
         """
+        self._check_place()
         try:
             self._write()
         except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            raise StoreError(f"cannot write to the store: {error}") from error
+            raise StoreError(f"cannot write to the store: {error}", _may_pass(error)) from error
         self._forget_changes()
+
+    def _check_place(self) -> None:
+        """Raise StoreError if what would be written is in no file that a reader finds.
+
+        SQLite goes on writing into files that were removed or replaced.
+        """
+        for path, inode in self._inodes:
+            try:
+                found = os.stat(path).st_ino  # noqa: PTH116 (twice a phase, and a Path is dearer)
+            except OSError:
+                found = None
+            if found != inode:
+                raise StoreError(f"{path} was removed or replaced: put it back", may_pass=True)
 
     def sync(self) -> None:
         """Make all commits so far survive a loss of power. May be called from any thread.
@@ -223,6 +289,8 @@ class Store:
             self._write_counts()
         if self._intermediates:
             executemany(INSERT_INTERMEDIATE, self._intermediates)
+        if self._unanswered:
+            executemany(INSERT_UNANSWERED, self._unanswered)
         execute("COMMIT")
 
     def _write_counts(self) -> None:
@@ -236,6 +304,7 @@ class Store:
         self._phases.clear()
         self._changed_counts.clear()
         self._intermediates.clear()
+        self._unanswered.clear()
         self._trials.clear()
         self._removals.clear()
         self._experiment = None
@@ -267,7 +336,7 @@ def close_interrupted(path: Path, reason: str, now: float) -> None:
         connection = _connect(path)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            (last,) = connection.execute(_LAST_SIGN_OF_LIFE).fetchone()
+            (last,) = connection.execute(LAST_SIGN_OF_LIFE).fetchone()
             for statement in _CLOSE_INTERRUPTED:
                 connection.execute(statement, {"reason": reason, "now": now, "last": last})
             connection.execute("COMMIT")
@@ -281,7 +350,7 @@ def close_interrupted(path: Path, reason: str, now: float) -> None:
 def _connect(path: Path) -> sqlite3.Connection:
     """Open a database for writing, at the version of this mpx."""
     with ExitStack() as on_failure:
-        connection = sqlite3.connect(path, isolation_level=None)
+        connection = sqlite3.connect(path, timeout=_READER_PATIENCE, isolation_level=None)
         on_failure.callback(connection.close)
         check_version(connection)
         # A phase changes a few hundred bytes on a handful of pages, and each is written whole.
@@ -290,8 +359,14 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
         migrate(connection)
+        connection.execute(f"PRAGMA busy_timeout={int(_LOCK_PATIENCE * 1000)}")
         on_failure.pop_all()
     return connection
+
+
+def _may_pass(error: Exception) -> bool:
+    """Say whether to try again what failed so."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING  # the primary code
 
 
 def _leave_wal_mode(connection: sqlite3.Connection) -> None:

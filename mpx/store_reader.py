@@ -20,7 +20,7 @@ from mpx.records import (
     TrialRecord,
     TrialStatus,
 )
-from mpx.rows import STATUSES, WHOLE_EXPERIMENT
+from mpx.rows import LAST_SIGN_OF_LIFE, STATUSES, WHOLE_EXPERIMENT
 from mpx.wire import decode
 
 _PHASE_QUERY = """SELECT p.id, e.id AS experiment_id, t.trial_id, p.sequence_id, p.phase_index,
@@ -67,16 +67,20 @@ class StoreReader:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def experiment(self, now: float) -> ExperimentRecord | None:
+    def experiment(self, now: float | None) -> ExperimentRecord | None:
         """Return the experiment; None if the manager has not written it yet.
 
         Args:
-            now: seconds since the epoch, for the duration of a run that goes on.
+            now: seconds since the epoch, for the duration of a run that goes on; None for one whose
+                manager is dead: it went on until the last that was recorded.
         """
         row = self._row()
         if row is None:
             return None
-        running = now - row["running_since"] if row["running_since"] is not None else 0.0
+        running = 0.0
+        if row["running_since"] is not None:
+            until = self._last_sign_of_life() if now is None else now
+            running = until - row["running_since"]
         error = row["error_type"] and ErrorRecord(
             row["error_type"], row["error_message"], row["error_traceback"]
         )
@@ -98,12 +102,22 @@ class StoreReader:
             phases=self._phase_counts(WHOLE_EXPERIMENT),
             best=self._best(row["best_phase"]),
             error=error or None,
+            warning=_of(row, "warning"),
             directory=self._path.parent,
         )
+
+    def _last_sign_of_life(self) -> float:
+        (row,) = self._all(LAST_SIGN_OF_LIFE)
+        return float(row[0])
 
     def trials(self) -> list[TrialRecord]:
         """Return all trials in the order of starting."""
         return [self._trial(row) for row in self._all("SELECT * FROM trials ORDER BY sequence_id")]
+
+    def unended_trials(self) -> list[TrialRecord]:
+        """Return the trials that have not ended, in the order of starting."""
+        query = "SELECT * FROM trials WHERE status IN ('WAITING', 'RUNNING') ORDER BY sequence_id"
+        return [self._trial(row) for row in self._all(query)]
 
     def newest_trials(self, status: TrialStatus, most: int) -> list[TrialRecord]:
         """Return the trials started last of those in this status, newest first."""
@@ -186,6 +200,7 @@ class StoreReader:
             exit_status=row["exit_status"],
             pid=row["pid"],
             phases=self._phase_counts(row["sequence_id"]),
+            process_start=row["process_start"],
         )
 
     def _best(self, phase: int | None) -> BestPhase | None:
@@ -232,7 +247,9 @@ class StoreReader:
 
     def _execute(self, query: str, arguments: list[Any] | None = None) -> Iterator[sqlite3.Row]:
         try:
-            yield from self._connection.execute(query, arguments or [])
+            # Not `yield from`, which would close the cursor of a connection that is closed already.
+            for row in self._connection.execute(query, arguments or []):  # noqa: UP028
+                yield row
         except sqlite3.Error as error:
             raise StoreError(f"cannot read the store {self._path}: {error}") from error
 
@@ -245,6 +262,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         on_failure.pop_all()
     connection.row_factory = sqlite3.Row
     return connection
+
+
+def _of(row: sqlite3.Row, column: str) -> Any:
+    """Return what a column says that an older mpx did not have."""
+    return row[column] if column in row.keys() else None  # noqa: SIM118 (a Row iterates values)
 
 
 def _json(text: str | None) -> Any:

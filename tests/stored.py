@@ -17,6 +17,56 @@ from mpx.wire import encode
 # 2026-01-02 03:04:05 UTC
 MOMENT = 1767323045.0
 DEAD_MANAGER = {"pid": 2**22 + 1, "start": "gone"}
+T0 = 1_700_000_000.0
+
+
+def experiment_row(**changes: Any) -> ExperimentRow:
+    """Return the row of an experiment that runs."""
+    usual = {
+        "id": "Exp12345",
+        "name": "digits",
+        "created_at": T0,
+        "multi_phase": True,
+        "trial_concurrency": 2,
+        "max_trial_num": 4,
+        "max_phase_num": None,
+        "optimize_mode": "maximize",
+        "seed": 7,
+        "status": ExperimentStatus.RUNNING,
+        "started_at": T0 + 1,
+        "running_since": T0 + 1,
+    }
+    return ExperimentRow(**{**usual, **changes})
+
+
+def trial_row(number: int = 0, **changes: Any) -> TrialRow:
+    """Return the row of trial `number`, by default one that waits."""
+    return TrialRow(f"trial{number}", number, T0, **changes)
+
+
+def phase_row(number: int, trial: int = 0, index: int | None = None, **changes: Any) -> PhaseRow:
+    """Return the row of phase `number` (from 0) of the experiment, by default one without parameters."""
+    usual = {
+        "id": number + 1,
+        "sequence_id": trial,
+        "phase_index": number if index is None else index,
+        "parameter_id": number,
+        "requested_at": T0 + number,
+    }
+    return PhaseRow(**{**usual, **changes})
+
+
+def die(store: Store, path: Path) -> None:
+    """Leave a store as a process that was killed does: its files as they are, and none of its locks.
+
+    Args:
+        store: nothing of it is pending.
+        path: its database.
+    """
+    left = {file: file.read_bytes() for file in path.parent.glob(f"{path.name}*")}
+    store.close()
+    for file, content in left.items():
+        file.write_bytes(content)
 
 
 def describe(paths: ExperimentPaths, name: str = "demo", **config: Any) -> None:

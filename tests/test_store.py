@@ -1,6 +1,8 @@
 """The store: what is committed, counted, taken back, read meanwhile, and left behind."""
 
 import contextlib
+import dataclasses
+import functools
 import itertools
 import math
 import os
@@ -10,52 +12,26 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpx import rows as rows_module
 from mpx import store as store_module
 from mpx.errors import StoreError
-from mpx.lifecycle import PHASE_TRANSITIONS, IllegalTransitionError
+from mpx.history import StoredHistory
+from mpx.lifecycle import ENDED, PHASE_TRANSITIONS, IllegalTransitionError
 from mpx.migrations import MIGRATIONS
 from mpx.records import ErrorRecord, ExperimentStatus, PhaseStatus, TrialStatus
-from mpx.rows import ExperimentRow, PhaseRow, TrialRow
+from mpx.rows import ExperimentRow, Offer, PhaseRow, TrialRow
 from mpx.store import Store, close_interrupted
 from mpx.store_reader import StoreReader
 from mpx.wire import encode
 from tests.counts import assert_counts
-
-T0 = 1_700_000_000.0
-
-
-def experiment_row(**changes):
-    usual = {
-        "id": "Exp12345",
-        "name": "digits",
-        "created_at": T0,
-        "multi_phase": True,
-        "trial_concurrency": 2,
-        "max_trial_num": 4,
-        "max_phase_num": None,
-        "optimize_mode": "maximize",
-        "seed": 7,
-        "status": ExperimentStatus.RUNNING,
-        "started_at": T0 + 1,
-        "running_since": T0 + 1,
-    }
-    return ExperimentRow(**{**usual, **changes})
-
-
-def trial_row(number=0, **changes):
-    return TrialRow(f"trial{number}", number, T0, **changes)
-
-
-def phase_row(number, trial=0, index=None, **changes):
-    """Return phase `number` (from 0) of the experiment."""
-    index = number if index is None else index
-    return PhaseRow(number + 1, trial, index, number, T0 + number, **changes)
+from tests.stored import T0, die, experiment_row, phase_row, trial_row
 
 
 @pytest.fixture
@@ -167,6 +143,136 @@ def test_a_phase_comes_back_as_it_was_written(store, path):
     assert (found.requested_at, found.started_at, found.ended_at) == (T0, T0 + 1, T0 + 2)
 
 
+def stored_row(path, table, read_row):
+    """Return the one row of a table as another manager reads it."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        (row,) = connection.execute(f"SELECT * FROM {table}")
+        return read_row(dict(row))
+
+
+EVERY_FIELD = {
+    "experiment": (
+        rows_module.experiment_row,
+        experiment_row(
+            max_phase_num=9,
+            status=ExperimentStatus.ERROR,
+            reason="why",
+            ended_at=T0 + 9,
+            duration=5.5,
+            running_since=T0 + 3,
+            best_phase=1,
+            error=ErrorRecord("ValueError", "no", "Traceback …"),
+            warning="beware",
+            checkpoint=17,
+        ),
+    ),
+    "trials": (
+        rows_module.trial_row,
+        trial_row(
+            status=TrialStatus.FAILED,
+            reason="why",
+            started_at=T0 + 1,
+            ended_at=T0 + 2,
+            exit_status=3,
+            pid=42,
+            process_start="boot:7",
+            session="abc",
+            resends=True,
+            session_start=4,
+            seq=11,
+            told=12,
+            attempt=2,
+            counts=False,
+        ),
+    ),
+    "phases": (
+        rows_module.phase_row,
+        phase_row(
+            0,
+            index=3,
+            status=PhaseStatus.LOST,
+            reason="why",
+            traceback="Traceback …",
+            parameters="[1]",
+            value="2",
+            score=2.0,
+            request_seq=5,
+            final_seq=6,
+            asked=7,
+            told=8,
+            started_at=T0 + 1,
+            ended_at=T0 + 2,
+            counts=False,
+        ),
+    ),
+}
+
+
+def put(store, row):
+    {ExperimentRow: store.put_experiment, TrialRow: store.put_trial, PhaseRow: store.put_phase}[
+        type(row)
+    ](row)
+
+
+@pytest.mark.parametrize("table", EVERY_FIELD)
+def test_another_manager_reads_every_field_as_it_was_written(path, table):
+    read_row, row = EVERY_FIELD[table]
+    defaults = {field.name: field.default for field in dataclasses.fields(row)}
+    same = {name for name, default in defaults.items() if getattr(row, name) == default}
+    assert same <= {"intermediates", "in_store"}, "no field of this test is at its default"
+    store = Store(path)
+    put(store, dataclasses.replace(row))
+    store.commit()
+    found = stored_row(path, table, read_row)
+    if table == "phases":
+        assert found.in_store
+        found.in_store = False
+    assert dataclasses.asdict(found) == dataclasses.asdict(row)
+    store.close()
+
+
+def test_a_phase_that_changes_is_written_anew_but_for_what_never_does(path):
+    _, last = EVERY_FIELD["phases"]
+    row = phase_row(0, index=3)
+    store = Store(path)
+    store.put_phase(row)
+    store.commit()
+    for field in dataclasses.fields(row):
+        if field.name != "in_store":
+            setattr(row, field.name, getattr(last, field.name))
+    store.put_phase(row)
+    store.commit()
+    assert dataclasses.asdict(
+        stored_row(path, "phases", rows_module.phase_row)
+    ) == dataclasses.asdict(row)
+    store.close()
+
+
+def test_the_least_that_is_known_of_a_row_is_read_too(store, path):
+    store.put_experiment(
+        experiment_row(max_trial_num=None, started_at=None, running_since=None, multi_phase=False)
+    )
+    store.add_phase(phase_row(0))
+    store.commit()
+    found = stored_row(path, "experiment", rows_module.experiment_row)
+    assert (found.error, found.max_trial_num, found.multi_phase) == (None, None, False)
+    assert (found.running_since, found.warning, found.checkpoint) == (None, None, None)
+    trial = stored_row(path, "trials", rows_module.trial_row)
+    assert dataclasses.asdict(trial) == dataclasses.asdict(trial_row())
+    assert (trial.resends, trial.counts) == (False, True)
+    phase = stored_row(path, "phases", rows_module.phase_row)
+    assert (phase.parameters, phase.counts, phase.told) == (None, True, None)
+
+
+@pytest.mark.parametrize("status", [*ENDED, ExperimentStatus.STOPPING, ExperimentStatus.RUNNING])
+def test_an_experiment_is_opened_again_however_it_was_left(store, path, status):
+    row = experiment_row(status=status)
+    store.reopen(row)
+    store.commit()
+    assert read_experiment(path).status == "RUNNING"
+
+
 def test_an_illegal_transition_is_refused_and_not_counted(store, path):
     row = phase_row(0)
     store.add_phase(row)
@@ -219,6 +325,16 @@ def test_the_run_that_goes_on_counts_as_duration(store, path):
     assert read_experiment(path, now=T0 + 5).duration == 105.0
 
 
+def test_a_run_whose_manager_died_counts_up_to_its_last_sign_of_life(store, path):
+    store.put_experiment(experiment_row(duration=100.0, running_since=T0 + 10))
+    store.add_phase(phase_row(0, requested_at=T0 + 12, started_at=T0 + 17))
+    store.commit()
+    assert read_experiment(path, now=None).duration == 107.0
+    store.put_experiment(experiment_row(duration=100.0, running_since=None))
+    store.commit()
+    assert read_experiment(path, now=None).duration == 100.0
+
+
 # -- counting and taking back ---------------------------------------------------------------------
 
 
@@ -266,6 +382,57 @@ def test_a_sequence_id_can_be_used_again_in_the_turn_that_took_it_back(store, pa
     assert_counts(path)
 
 
+class Refusing:
+    """A connection that fails at statements which begin so."""
+
+    def __init__(self, connection, statement, code):
+        self._connection = connection
+        self._statement = statement
+        self._code = code
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, statement, *values):
+        self._refuse(statement)
+        return self._connection.execute(statement, *values)
+
+    def executemany(self, statement, *values):
+        self._refuse(statement)
+        return self._connection.executemany(statement, *values)
+
+    def _refuse(self, statement):
+        if statement.startswith(self._statement):
+            error = sqlite3.OperationalError("refused")
+            error.sqlite_errorcode = self._code
+            raise error
+
+
+@contextlib.contextmanager
+def refusing(store, statement, code=sqlite3.SQLITE_FULL):
+    """Let the database refuse statements that begin so."""
+    connection = store._connection
+    store._connection = Refusing(connection, statement, code)
+    try:
+        yield
+    finally:
+        store._connection = connection
+
+
+STATEMENTS = [
+    "BEGIN",
+    "DELETE FROM phases",
+    "INSERT OR REPLACE INTO experiment",
+    "INSERT OR REPLACE INTO trials",
+    "INSERT INTO phases",
+    "UPDATE phases",
+    "INSERT OR REPLACE INTO phase_counts",
+    "INSERT INTO intermediates",
+    "INSERT INTO unanswered",
+    "COMMIT",
+]
+
+
 class AnyChanges:
     """Changes a store as a list of numbers says, and knows what it must hold then."""
 
@@ -277,13 +444,17 @@ class AnyChanges:
         self._numbers = itertools.count()
 
     def make(self, choice):
-        action, choice = choice % 6, choice // 6
+        action, choice = choice % 8, choice // 8
         if action == 0:
             self.check()
         elif action == 1 or not self.rows:
             self._add(choice)
         elif action == 2:
             self._take_back_newest_trial()
+        elif action == 3:
+            self._fail_to_commit(STATEMENTS[choice % len(STATEMENTS)])
+        elif action == 4:
+            self._let_another_manager_take_over()
         else:
             self._change(self.rows[choice % len(self.rows)], choice)
 
@@ -310,6 +481,15 @@ class AnyChanges:
                 self.rows.remove(row)
                 self.store.remove_phase(row)
             self.store.remove_trial(self.trials.pop())
+
+    def _fail_to_commit(self, statement):
+        with contextlib.suppress(StoreError), refusing(self.store, statement):
+            self.store.commit()
+
+    def _let_another_manager_take_over(self):
+        self.store.commit()
+        die(self.store, self.path)
+        self.store = Store(self.path)
 
     def check(self):
         self.store.commit()
@@ -348,8 +528,11 @@ def test_what_a_full_disk_refused_is_written_later(store, path, full_disk):
     append(store, *rows)
     store.add_intermediate(rows[0], "1", 1, T0)
     store.put_trial(trial_row(1))
-    with pytest.raises(StoreError, match="cannot write to the store: database or disk is full"):
+    with pytest.raises(
+        StoreError, match="cannot write to the store: database or disk is full"
+    ) as refused:
         store.commit()
+    assert refused.value.may_pass
     assert store.pending
     assert read_phases(path) == []
     assert read_experiment(path).phases == {}
@@ -362,12 +545,188 @@ def test_what_a_full_disk_refused_is_written_later(store, path, full_disk):
     assert_counts(path)
 
 
+def dump(path):
+    """Return all that a store holds, as text."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def change_everything(path):
+    """Return a store in which something of each kind is pending."""
+    store = Store(path)
+    store.put_experiment(experiment_row())
+    store.put_trial(trial_row())
+    rows = [phase_row(number) for number in range(3)]
+    append(store, *rows)
+    store.commit()
+    rows[0].parameters = "[1]"
+    store.set_phase_status(rows[0], PhaseStatus.RUNNING)
+    store.add_intermediate(rows[0], "0.5", 1, T0)
+    store.add_unanswered(2, 2, "trial0", False)
+    store.remove_phase(rows[2])
+    store.put_trial(trial_row(1))
+    store.add_phase(phase_row(3, trial=1, index=0))
+    store.put_experiment(experiment_row(reason="changed"))
+    return store
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_wherever_a_commit_fails_nothing_is_written_and_later_everything_once(
+    path, tmp_path, statement
+):
+    store, untroubled = change_everything(path), change_everything(tmp_path / "untroubled.db")
+    before = dump(path)
+    for _ in range(2):
+        with refusing(store, statement), pytest.raises(StoreError, match="to the store: refused"):
+            store.commit()
+        assert store.pending
+        assert dump(path) == before
+    store.commit()
+    assert not store.pending
+    untroubled.commit()
+    assert dump(path) == dump(tmp_path / "untroubled.db") != before
+    store.commit()
+    assert dump(path) == dump(tmp_path / "untroubled.db")
+    store.close()
+    untroubled.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "may_pass"),
+    [
+        (sqlite3.SQLITE_FULL, True),
+        (sqlite3.SQLITE_BUSY, True),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, True),
+        (sqlite3.SQLITE_LOCKED, True),
+        (sqlite3.SQLITE_READONLY, True),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, True),
+        (sqlite3.SQLITE_IOERR, True),
+        (sqlite3.SQLITE_IOERR_WRITE, True),
+        (sqlite3.SQLITE_CANTOPEN, True),
+        (sqlite3.SQLITE_CORRUPT, False),
+        (sqlite3.SQLITE_CORRUPT_INDEX, False),
+        (sqlite3.SQLITE_NOTADB, False),
+        (sqlite3.SQLITE_CONSTRAINT_UNIQUE, False),
+        (sqlite3.SQLITE_ERROR, False),
+    ],
+)
+def test_which_trouble_may_pass(store, code, may_pass):
+    store.add_phase(phase_row(0))
+    with refusing(store, "COMMIT", code), pytest.raises(StoreError) as failed:
+        store.commit()
+    assert failed.value.may_pass is may_pass
+
+
+def test_what_a_lock_of_another_process_holds_up_is_written_when_it_is_gone(store, path):
+    store.add_phase(phase_row(0, parameters="[1]"))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="database is locked") as locked:
+            store.commit()
+        assert locked.value.may_pass
+        assert store.pending
+    store.commit()
+    assert [phase.parameters for phase in read_phases(path)] == [[1]]
+    assert_counts(path)
+
+
+def test_a_lock_is_waited_for_no_longer_than_trials_should_wait(store):
+    # In milliseconds; the loop stands still meanwhile.
+    assert store._connection.execute("PRAGMA busy_timeout").fetchone() == (100,)
+
+
+def test_a_disk_that_is_read_only_for_a_time_loses_nothing(store, path):
+    store.add_phase(phase_row(0))
+    store._connection.execute("PRAGMA query_only=1")
+    with pytest.raises(StoreError, match="readonly") as refused:
+        store.commit()
+    assert refused.value.may_pass
+    store._connection.execute("PRAGMA query_only=0")
+    store.commit()
+    assert len(read_phases(path)) == 1
+
+
+def damage(path, table):
+    """Overwrite the page that a table begins on."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = connection.execute(query, [table]).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content = bytearray(path.read_bytes())
+    content[(page - 1) * size : page * size] = b"\xa5" * size
+    path.write_bytes(content)
+
+
+def test_a_damaged_store_is_no_trouble_that_passes(store, path):
+    store.add_phase(phase_row(0))
+    store.close()
+    damage(path, "phases")
+    store = Store(path)
+    store.add_phase(phase_row(1))
+    with pytest.raises(StoreError, match="malformed") as refused:
+        store.commit()
+    assert not refused.value.may_pass
+    assert store.pending
+    os.close(store._wal_fd)
+    store._connection.close()
+
+
+def test_a_store_whose_counters_are_damaged_cannot_be_opened(store, path):
+    store.add_phase(phase_row(0))
+    store.close()
+    damage(path, "phase_counts")
+    with pytest.raises(StoreError, match=f"cannot open the store {path}: .*malformed"):
+        Store(path)
+
+
+def test_a_store_is_opened_when_those_who_read_it_have_looked(store, path, monkeypatch):
+    store.close()
+    with StoreReader(path) as reader:
+        assert reader.experiment(T0)
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module, "_READER_PATIENCE", 0.0)
+            with pytest.raises(StoreError, match="database is locked"):
+                Store(path)
+        thread = threading.Thread(target=lambda: Store(path).close())
+        thread.start()
+    thread.join()
+    assert files(path) == [path.name]
+
+
+def test_readers_are_waited_for_longer_while_no_trial_waits(path, monkeypatch):
+    waits = []
+
+    class Watched(sqlite3.Connection):
+        def execute(self, statement, *values):
+            if statement == "PRAGMA journal_mode=WAL":
+                waits.extend(super().execute("PRAGMA busy_timeout").fetchone())
+            return super().execute(statement, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Watched))
+    Store(path).close()
+    assert waits == [2000]
+
+
+def test_unanswered_asks_are_on_record_once(store, path):
+    store.add_unanswered(3, 7, "trial0", True)
+    assert store.pending
+    store.commit()
+    assert not store.pending
+    store.add_unanswered(3, 8, "trial1", True)
+    store.add_unanswered(4, 9, "trial0", False)
+    store.commit()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT * FROM unanswered ORDER BY asked, parameter_id")
+        assert list(rows) == [(3, 7, "trial0", 1), (3, 8, "trial1", 1), (4, 9, "trial0", 0)]
+
+
 def test_text_that_no_database_takes_is_an_error_and_not_the_end(store, path):
     row = phase_row(0)
     store.add_phase(row)
     row.reason = "\ud800"
-    with pytest.raises(StoreError, match="surrogates not allowed"):
+    with pytest.raises(StoreError, match="surrogates not allowed") as refused:
         store.commit()
+    assert not refused.value.may_pass
     row.reason = "said otherwise"
     store.commit()
     assert read_phases(path)[0].reason == "said otherwise"
@@ -683,26 +1042,29 @@ def test_what_status_shows_costs_the_same_at_a_hundred_thousand_phases(store, pa
 
 @pytest.fixture
 def interrupted(path):
-    """The store of a manager that was killed: trial 0 had ended, 1 ran, 2 had not begun."""
+    """The store of a manager that was killed.
+
+    Trial 0 had ended; 1 ran; 2 had not begun and its parameters were asked for; those of 3 were there;
+    4 ran, and waited for the tuner.
+    """
     store = Store(path)
     store.put_experiment(experiment_row(duration=100.0, running_since=T0 + 10))
-    done = PhaseStatus.SUCCEEDED
+    done, running = PhaseStatus.SUCCEEDED, TrialStatus.RUNNING
     store.put_trial(trial_row(0, status=TrialStatus.FAILED, reason="mine", ended_at=T0 + 20))
     append(store, phase_row(0, status=done, ended_at=T0 + 15), phase_row(1, status=done))
-    store.put_trial(trial_row(1, status=TrialStatus.RUNNING))
+    store.put_trial(trial_row(1, status=running, started_at=T0 + 25))
     append(
         store,
         phase_row(2, trial=1, status=done, started_at=T0 + 30, ended_at=T0 + 50),
-        phase_row(3, trial=1, status=PhaseStatus.RUNNING, started_at=T0 + 50),
+        phase_row(3, 1, status=PhaseStatus.RUNNING, parameters="[3]", started_at=T0 + 50),
     )
     store.put_trial(trial_row(2))
-    store.add_phase(phase_row(4, trial=2))
+    store.put_trial(trial_row(3))
+    append(store, phase_row(4, 2, asked=9), phase_row(5, 3, asked=9, parameters="[5]"))
+    store.put_trial(trial_row(4, status=running, started_at=T0 + 25))
+    append(store, phase_row(6, 4, status=done, parameters="[6]"), phase_row(7, 4, request_seq=3))
     store.commit()
-    # What a process that died leaves: its files as they are, and none of its locks.
-    left = {file: file.read_bytes() for file in path.parent.iterdir()}
-    store.close()
-    for file, content in left.items():
-        file.write_bytes(content)
+    die(store, path)
     return path
 
 
@@ -715,18 +1077,114 @@ def test_closing_an_interrupted_store_ends_all_that_was_open(interrupted):
         "the manager died",
         T0 + 1000,
     )
-    assert found.trials == {"FAILED": 1, "USER_CANCELED": 2}
-    assert found.phases == {"SUCCEEDED": 3, "LOST": 2}
+    assert found.trials == {"FAILED": 1, "USER_CANCELED": 3}
+    assert found.phases == {"SUCCEEDED": 4, "LOST": 2}
     assert_counts(path)
-    ended, running, waiting = read_trials(path)
+    ended, *open_ones = read_trials(path)
     assert (ended.status, ended.reason, ended.ended_at) == ("FAILED", "mine", T0 + 20)
-    for trial in (running, waiting):
+    assert [trial.sequence_id for trial in open_ones] == [1, 3, 4]
+    for trial in open_ones:
         assert (trial.status, trial.reason) == ("USER_CANCELED", "the manager died")
         assert trial.ended_at == T0 + 1000
     lost = [phase for phase in read_phases(path) if phase.status == "LOST"]
-    assert [phase.parameter_id for phase in lost] == [3, 4]
+    assert [phase.parameter_id for phase in lost] == [3, 5]
     for phase in lost:
         assert (phase.reason, phase.ended_at) == ("its trial ended: the manager died", T0 + 1000)
+
+
+def test_where_the_tuner_had_not_answered_nothing_began(interrupted):
+    close_interrupted(interrupted, "the manager died", T0 + 1000)
+    assert [phase.parameter_id for phase in read_phases(interrupted)] == [0, 1, 2, 3, 5, 6]
+    assert "trial2" not in {trial.trial_id for trial in read_trials(interrupted)}
+    with contextlib.closing(sqlite3.connect(interrupted)) as connection:
+        counted = connection.execute("SELECT sequence_id FROM phase_counts ORDER BY 1").fetchall()
+    assert counted == [(-1,), (0,), (1,), (3,), (4,)]
+
+
+def test_what_was_ended_so_is_offered_again_and_counts_for_no_limit(interrupted):
+    close_interrupted(interrupted, "the manager died", T0 + 1000)
+    past = StoredHistory(interrupted).read()
+    assert past.offers == [Offer(3, "[3]", 0), Offer(5, "[5]", 0)]
+    assert (past.phases_begun, past.trials_begun, past.trials) == (4, 1, [])
+    # The tuner was told of the end of no phase that it is asked about again.
+    assert 3 not in {row.parameter_id for row, _ in past.untold_phases}
+
+
+def test_a_closed_interrupted_store_can_be_interrupted_again(interrupted):
+    close_interrupted(interrupted, "the manager died", T0 + 1000)
+    store = Store(interrupted)
+    row = experiment_row(running_since=T0 + 2000, duration=140.0)
+    store.put_experiment(row)
+    store.put_trial(trial_row(5, status=TrialStatus.RUNNING))
+    again = phase_row(8, trial=5, index=0, status=PhaseStatus.RUNNING)
+    again.parameter_id, again.parameters = 3, "[3]"
+    store.add_phase(again)
+    store.close()
+    close_interrupted(interrupted, "it died again", T0 + 3000)
+    assert_counts(interrupted)
+    found = read_experiment(interrupted)
+    assert (found.phases, found.reason) == ({"SUCCEEDED": 4, "LOST": 3}, "it died again")
+    assert read_trials(interrupted)[1].reason == "the manager died"
+    past = StoredHistory(interrupted).read()
+    assert past.offers == [Offer(3, "[3]", 0), Offer(5, "[5]", 0)]
+
+
+ENDED_PHASE = st.tuples(
+    st.sampled_from(sorted(status for status, after in PHASE_TRANSITIONS.items() if not after)),
+    st.booleans(),
+)
+NEWEST_PHASE = st.sampled_from(
+    [None, (PhaseStatus.WAITING, None), (PhaseStatus.WAITING, "[1]"), (PhaseStatus.RUNNING, "[1]")]
+)
+ANY_TRIAL = st.tuples(
+    st.sampled_from([TrialStatus.WAITING, TrialStatus.RUNNING, TrialStatus.FAILED]),
+    st.lists(ENDED_PHASE, max_size=3),
+    NEWEST_PHASE,
+)
+
+
+def store_any(store, trials):
+    """Put trials of any kind into a store; return what is to be of their phases."""
+    expected = []
+    for number, (status, ended, newest) in enumerate(trials):
+        store.put_trial(trial_row(number, status=status))
+        phases = [(status, "[1]", counts) for status, counts in ended]
+        if newest and status != TrialStatus.FAILED:
+            phases.append((*newest, True))
+        for index, (phase_status, parameters, counts) in enumerate(phases):
+            row = phase_row(len(expected), number, index, status=phase_status)
+            row.parameters, row.counts = parameters, counts
+            store.add_phase(row)
+            if phase_status not in ("WAITING", "RUNNING"):
+                expected.append((number, index, phase_status, counts))
+            elif parameters is not None:
+                expected.append((number, index, "LOST", False))
+            else:
+                expected.append(None)
+    return [row for row in expected if row is not None]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ANY_TRIAL, max_size=5))
+def test_whatever_was_open_is_closed_and_counted_right(trials):
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "experiment.db"
+        store = Store(path)
+        store.put_experiment(experiment_row())
+        expected = store_any(store, trials)
+        store.close()
+        close_interrupted(path, "the manager died", T0 + 1000)
+        assert_counts(path)
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            phases = "SELECT sequence_id, phase_index, status, counts FROM phases ORDER BY id"
+            assert list(connection.execute(phases)) == expected
+            having_phases = {row[0] for row in expected}
+            statuses = "SELECT sequence_id, status, counts FROM trials ORDER BY sequence_id"
+            assert list(connection.execute(statuses)) == [
+                (number, *(("FAILED", 1) if status == "FAILED" else ("USER_CANCELED", 0)))
+                for number, (status, *_) in enumerate(trials)
+                if status != "WAITING" or number in having_phases
+            ]
 
 
 def test_an_interrupted_run_counts_up_to_its_last_sign_of_life(interrupted):
@@ -773,7 +1231,7 @@ def test_an_experiment_that_had_failed_keeps_its_failure(interrupted):
     found = read_experiment(interrupted)
     assert (found.status, found.reason, found.error) == ("ERROR", "the tuner failed", error)
     assert found.ended_at == T0 + 1000
-    assert found.trials == {"FAILED": 1, "USER_CANCELED": 2}
+    assert found.trials == {"FAILED": 1, "USER_CANCELED": 3}
 
 
 def test_an_experiment_stopped_while_initializing_has_no_duration(path):

@@ -1,0 +1,322 @@
+"""What earlier managers of an experiment left on record, read when another one takes over.
+
+The tuner's calls are numbered from 1 in the order they were made. A phase has the number of the call
+that chose its parameters (`asked`) and of the one that told of its end (`told`), a trial that of its end;
+asks for which there were no parameters have a table. Merged by number they are the tuner's whole life.
+
+An ask whose answer is not on record is made again, and answered, only if its phase is still waited for:
+a phase whose trial is gone as well never was.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from mpx.errors import StoreError
+from mpx.lifecycle import objective
+from mpx.protocol import ASKED, IDLE, OPEN
+from mpx.records import PhaseStatus
+from mpx.rows import (
+    LAST_SIGN_OF_LIFE,
+    ExperimentRow,
+    Offer,
+    PhaseRow,
+    TrialRow,
+    experiment_row,
+    phase_row,
+    trial_row,
+)
+from mpx.tuner_host import Ask, AskFirst, PhaseEnd, Recorded, Tell, TrialEnd
+from mpx.wire import decode
+
+_ASKS = """SELECT p.asked AS number, p.parameter_id, t.trial_id, p.phase_index = 0 AS first,
+    p.parameters, 1 AS answered FROM phases p JOIN trials t USING (sequence_id) WHERE p.asked > ?1
+    UNION ALL SELECT asked, parameter_id, trial_id, first, NULL, 0 FROM unanswered WHERE asked > ?1
+    ORDER BY number, parameter_id"""
+_PHASE_ENDS = """SELECT p.told AS number, p.parameter_id, t.trial_id, p.status, p.value
+    FROM phases p JOIN trials t USING (sequence_id) WHERE p.told > ? ORDER BY number"""
+_TRIAL_ENDS = """SELECT t.told AS number, t.trial_id, t.exit_status, p.parameter_id FROM trials t
+    JOIN phases p ON p.sequence_id = t.sequence_id AND p.phase_index = 0 WHERE t.told > ? ORDER BY number"""
+_PARAMETERS = """SELECT parameter_id, parameters FROM phases WHERE parameters IS NOT NULL
+    AND (asked IS NULL OR asked <= ?1) AND (told IS NULL OR told > ?1)"""
+_UNTOLD_PHASES = """SELECT p.*, t.trial_id FROM phases p JOIN trials t USING (sequence_id)
+    WHERE p.told IS NULL AND p.counts AND p.parameters IS NOT NULL
+    AND p.status NOT IN ('WAITING', 'RUNNING') ORDER BY p.id"""
+_UNTOLD_TRIALS = """SELECT * FROM trials WHERE told IS NULL AND status NOT IN ('WAITING', 'RUNNING')
+    ORDER BY sequence_id"""
+_OFFERS = """SELECT p.parameter_id, max(p.parameters) AS parameters,
+    max(t.attempt) AS attempt
+    FROM phases p JOIN trials t USING (sequence_id)
+    WHERE p.parameter_id IN (SELECT parameter_id FROM phases WHERE NOT counts)
+    GROUP BY p.parameter_id HAVING sum(p.counts) = 0 AND max(p.parameters) IS NOT NULL
+    ORDER BY p.parameter_id"""
+_NEXT = """SELECT
+    (SELECT coalesce(max(id), 0) + 1 FROM phases) AS phase_id,
+    max((SELECT coalesce(max(parameter_id), -1) + 1 FROM phases),
+        (SELECT coalesce(max(parameter_id), -1) + 1 FROM unanswered)) AS parameter_id,
+    (SELECT coalesce(max(parameter_id), -1) FROM unanswered) AS last_unanswered,
+    (SELECT coalesce(max(sequence_id), -1) + 1 FROM trials) AS sequence_id,
+    max((SELECT coalesce(max(asked), 0) FROM phases), (SELECT coalesce(max(told), 0) FROM phases),
+        (SELECT coalesce(max(told), 0) FROM trials),
+        (SELECT coalesce(max(asked), 0) FROM unanswered),
+        (SELECT coalesce(max(checkpoint), 0) FROM experiment)) AS last_call,
+    (SELECT coalesce(sum(counts), 0) FROM phases) AS phases_begun,
+    (SELECT coalesce(sum(counts), 0) FROM trials) AS trials_begun"""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftTrial:
+    """A trial that had not ended, as far as its manager knew.
+
+    Attributes:
+        row: the trial.
+        phases: how many phases it has begun.
+        results: how many of them have a final result.
+        first_parameter_id: of its first phase.
+        unended: its newest phase, if that has not ended.
+        state: where the conversation stands.
+        last_seq: number of its last message on record.
+        has_spoken: whether any message is on record.
+        error: why its last message, a request, could not be met.
+    """
+
+    row: TrialRow
+    phases: int
+    results: int
+    first_parameter_id: int
+    unended: PhaseRow | None
+    state: str
+    last_seq: int
+    has_spoken: bool
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """An experiment as it was left.
+
+    Attributes:
+        experiment: its row; `duration` includes the run that was interrupted.
+        next_phase_id: id of the next phase's row.
+        next_parameter_id: and its parameter_id.
+        last_unanswered: the highest parameter_id for which the tuner had no parameters; -1 for none.
+        next_sequence_id: of the next trial.
+        last_call: number of the last call of the tuner.
+        phases_begun: phases that count.
+        trials_begun: trials that count.
+        best_score: of the best phase.
+        trials: those that had not ended.
+        offers: what is to be tried again.
+        untold_phases: ended phases of which the tuner was not told, each with its trial's id.
+        untold_trials: ended trials of which the tuner was not told, each with its first parameter_id.
+    """
+
+    experiment: ExperimentRow
+    next_phase_id: int
+    next_parameter_id: int
+    last_unanswered: int
+    next_sequence_id: int
+    last_call: int
+    phases_begun: int
+    trials_begun: int
+    best_score: float | None
+    trials: list[LeftTrial]
+    offers: list[Offer]
+    untold_phases: list[tuple[PhaseRow, str]]
+    untold_trials: list[tuple[TrialRow, int]]
+
+
+class StoredHistory:
+    """Reads one experiment's store. Each method opens it anew, so any thread may call it.
+
+    Args:
+        path: the database.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def calls(self, after: int) -> Iterator[Recorded]:
+        """Yield, in order, the tuner's calls behind the one of this number."""
+        with closing(self._connect()) as connection:
+            asks = _asks(connection.execute(_ASKS, [after]))
+            phase_ends = map(_phase_end, connection.execute(_PHASE_ENDS, [after]))
+            trial_ends = map(_trial_end, connection.execute(_TRIAL_ENDS, [after]))
+            for _, recorded in heapq.merge(asks, phase_ends, trial_ends, key=itemgetter(0)):
+                yield recorded
+
+    def parameters(self, after: int) -> dict[int, str]:
+        """Return the parameters, by parameter_id, that were chosen no later than that call, or in no
+        call at all, and whose end the tuner is told of later.
+        """
+        with closing(self._connect()) as connection:
+            return {
+                row["parameter_id"]: row["parameters"]
+                for row in connection.execute(_PARAMETERS, [after])
+            }
+
+    def read(self) -> Past | None:
+        """Return the experiment as it was left; None if its manager wrote nothing.
+
+        Raises:
+            StoreError: the database is damaged.
+        """
+        try:
+            with closing(self._connect()) as connection:
+                _check(connection)
+                found = connection.execute("SELECT * FROM experiment").fetchone()
+                return _past(connection, found) if found else None
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot read the store {self._path}: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=rw", uri=True)
+        connection.row_factory = sqlite3.Row
+        return connection
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(f"it is damaged: {verdict}")
+
+
+def _asks(rows: Iterator[sqlite3.Row]) -> Iterator[tuple[int, Recorded]]:
+    for number, group in groupby(rows, key=itemgetter("number")):
+        asks = list(group)
+        answers = {
+            ask["parameter_id"]: ask["parameters"]
+            for ask in asks
+            if ask["parameters"] is not None or not ask["answered"]
+        }
+        ids, trials = [ask["parameter_id"] for ask in asks], [ask["trial_id"] for ask in asks]
+        call = AskFirst(ids, trials) if asks[0]["first"] else Ask(ids[0], trials[0])
+        yield number, Recorded(call, answers)
+
+
+def _phase_end(row: sqlite3.Row) -> tuple[int, Recorded]:
+    call: Tell | PhaseEnd = PhaseEnd(row["parameter_id"], row["trial_id"])
+    if row["status"] == PhaseStatus.SUCCEEDED:
+        call = Tell(row["parameter_id"], decode(row["value"]), row["trial_id"])
+    return row["number"], Recorded(call, {})
+
+
+def _trial_end(row: sqlite3.Row) -> tuple[int, Recorded]:
+    call = TrialEnd(row["parameter_id"], row["exit_status"] == 0, row["trial_id"])
+    return row["number"], Recorded(call, {})
+
+
+def _past(connection: sqlite3.Connection, found: sqlite3.Row) -> Past:
+    experiment = experiment_row(dict(found))
+    if experiment.running_since is not None:
+        (last,) = connection.execute(LAST_SIGN_OF_LIFE).fetchone()
+        experiment.duration += max(0.0, last - experiment.running_since)
+        experiment.running_since = None
+    following = connection.execute(_NEXT).fetchone()
+    return Past(
+        experiment=experiment,
+        next_phase_id=following["phase_id"],
+        next_parameter_id=following["parameter_id"],
+        last_unanswered=following["last_unanswered"],
+        next_sequence_id=following["sequence_id"],
+        last_call=following["last_call"],
+        phases_begun=following["phases_begun"],
+        trials_begun=following["trials_begun"],
+        best_score=_best_score(connection, experiment.best_phase),
+        trials=_left_trials(connection),
+        offers=[Offer(*row) for row in connection.execute(_OFFERS)],
+        untold_phases=_untold_phases(connection),
+        untold_trials=_untold_trials(connection),
+    )
+
+
+def _best_score(connection: sqlite3.Connection, phase: int | None) -> float | None:
+    row = connection.execute("SELECT value FROM phases WHERE id = ?", [phase]).fetchone()
+    return objective(decode(row["value"])) if row else None
+
+
+def _left_trials(connection: sqlite3.Connection) -> list[LeftTrial]:
+    rows = connection.execute(
+        "SELECT * FROM trials WHERE status IN ('WAITING', 'RUNNING') ORDER BY sequence_id"
+    ).fetchall()
+    return [_left_trial(connection, trial_row(dict(row))) for row in rows]
+
+
+def _left_trial(connection: sqlite3.Connection, trial: TrialRow) -> LeftTrial:
+    phases = connection.execute(
+        "SELECT * FROM phases WHERE sequence_id = ? ORDER BY phase_index", [trial.sequence_id]
+    ).fetchall()
+    newest = _newest(connection, phases)
+    unended = (
+        newest if newest and newest.status in (PhaseStatus.WAITING, PhaseStatus.RUNNING) else None
+    )
+    last_seq = max(trial.seq or 0, _last_seq(connection, trial, newest))
+    signs = [trial.session, trial.seq, *(row["request_seq"] for row in phases)]
+    return LeftTrial(
+        row=trial,
+        phases=len(phases),
+        results=sum(row["status"] == PhaseStatus.SUCCEEDED for row in phases),
+        first_parameter_id=phases[0]["parameter_id"] if phases else -1,
+        unended=unended,
+        state=_state(unended),
+        last_seq=last_seq,
+        has_spoken=any(sign is not None for sign in signs),
+        error=newest.reason if newest and _is_error(newest, last_seq) else None,
+    )
+
+
+def _newest(connection: sqlite3.Connection, phases: list[sqlite3.Row]) -> PhaseRow | None:
+    if not phases:
+        return None
+    stored: dict[str, Any] = dict(phases[-1])
+    count = "SELECT count(*) FROM intermediates WHERE phase = ?"
+    (intermediates,) = connection.execute(count, [stored["id"]]).fetchone()
+    return phase_row(stored, intermediates)
+
+
+def _is_error(newest: PhaseRow, last_seq: int) -> bool:
+    """Say whether a phase ended as it began, for its parameters were too long to be handed over."""
+    never_began = newest.status is PhaseStatus.FAILED and newest.started_at is None
+    return never_began and newest.request_seq == last_seq
+
+
+def _state(unended: PhaseRow | None) -> str:
+    if unended is None or (unended.status is PhaseStatus.WAITING and unended.request_seq is None):
+        return IDLE
+    return OPEN if unended.status is PhaseStatus.RUNNING else ASKED
+
+
+def _last_seq(connection: sqlite3.Connection, trial: TrialRow, newest: PhaseRow | None) -> int:
+    """Return the number of the last message about the newest phase, if this session sent any."""
+    if newest is None or newest.phase_index < trial.session_start:
+        return 0
+    query = "SELECT coalesce(max(seq), 0) FROM intermediates WHERE phase = ?"
+    (intermediate,) = connection.execute(query, [newest.id]).fetchone()
+    return max(newest.request_seq or 0, newest.final_seq or 0, int(intermediate))
+
+
+def _untold_phases(connection: sqlite3.Connection) -> list[tuple[PhaseRow, str]]:
+    found = []
+    for row in connection.execute(_UNTOLD_PHASES):
+        stored = dict(row)
+        trial_id = stored.pop("trial_id")
+        found.append((phase_row(stored), trial_id))
+    return found
+
+
+def _untold_trials(connection: sqlite3.Connection) -> list[tuple[TrialRow, int]]:
+    first = "SELECT parameter_id FROM phases WHERE sequence_id = ? AND phase_index = 0"
+    found = []
+    for row in connection.execute(_UNTOLD_TRIALS).fetchall():
+        phase = connection.execute(first, [row["sequence_id"]]).fetchone()
+        if phase is not None:
+            found.append((trial_row(dict(row)), phase["parameter_id"]))
+    return found

@@ -30,6 +30,8 @@ class AdaptedTuner:
         self.receive = self._adapted("receive_trial_result", 3)
         self.phase_end = self._adapted("phase_end", 2)
         self.trial_end = self._adapted("trial_end", 2)
+        both = (self._own("save_checkpoint"), self._own("load_checkpoint"))
+        self.saves = None not in both  # what could not be loaded would be lost
 
     def call(self, name: str, *args: Any) -> Any:
         """Call a method that takes just these arguments, if the tuner has it."""

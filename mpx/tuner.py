@@ -113,10 +113,19 @@ class Tuner:
         """Take in results from elsewhere: dicts of `parameter` and `value`."""
 
     def load_checkpoint(self) -> None:
-        """Restore what `save_checkpoint` wrote to `get_checkpoint_path()`."""
+        """Restore what `save_checkpoint` wrote to `get_checkpoint_path()`.
+
+        Called on `mpx resume`, behind the constructor and before `update_search_space`; only the calls
+        made after that checkpoint are then made again.
+        """
 
     def save_checkpoint(self) -> None:
-        """Write the tuner's state to `get_checkpoint_path()`."""
+        """Write the tuner's state, as files, to `get_checkpoint_path()`.
+
+        A tuner need not have it: without, `mpx resume` makes all its calls again. It is called after
+        every hundred results, and when the experiment ends or is stopped. The states of `random` and
+        `numpy.random` are kept with what it writes.
+        """
 
     def get_checkpoint_path(self) -> str | None:
         """Return the directory for checkpoints, or None outside an experiment."""

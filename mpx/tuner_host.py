@@ -6,6 +6,9 @@ result reaches the tuner before the trial's next phase is chosen: the controller
 the other.
 
 After the first exception that a tuner lets out, it is not called again, but for `_on_error`.
+
+After a crash or a stop the tuner is rebuilt: its calls on record are made again, in order, from the
+start or from a checkpoint. What it answered then wins over what it answers now.
 """
 
 from __future__ import annotations
@@ -13,22 +16,23 @@ from __future__ import annotations
 import copy
 import os
 import queue
-import random
 import sys
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from mpx import generators
 from mpx.adapted_tuner import AdaptedTuner
+from mpx.checkpoints import Checkpoints
 from mpx.errors import ClassLoadError, MessageError, TunerError
 from mpx.records import ErrorRecord
 from mpx.wake_up import WakeUp
-from mpx.wire import encode
+from mpx.wire import decode, encode
 
 # A call that takes longer holds the interpreter against the manager's loop, unless it is asked for
 # more often than every 5 ms; trivial tuners are better off without.
@@ -38,9 +42,15 @@ _SWITCH_INTERVAL = 0.0002
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The tuner is imported, constructed and has its search space."""
+    """The tuner is imported, constructed, has its search space and knows what it knew.
+
+    Attributes:
+        optimize_mode: its own, if it has one.
+        saves: it has a `save_checkpoint` of its own.
+    """
 
     optimize_mode: str | None
+    saves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,20 @@ class Parameters:
 
     parameter_id: int
     text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The tuner's state behind the call of this number is kept."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something went wrong that the user should know of, and that ends nothing."""
+
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +87,7 @@ class Finished:
     """The tuner's last call returned."""
 
 
-Answer = Loaded | Parameters | Failed | Finished
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Import and construct the tuner and give it its search space."""
-
-    load_class: Callable[[], Any]
-    construct: Callable[[Any], Any]
-    search_space: Any
-    seed: int
+Answer = Loaded | Parameters | Saved | Warned | Failed | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,27 +133,96 @@ class TrialEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """A call that the tuner of an earlier manager took, and its answers on record.
+
+    Attributes:
+        call: the call.
+        answers: parameter_id → parameters as JSON, None where there were none; nothing for an ask
+            whose answer is not on record.
+    """
+
+    call: AskFirst | Ask | Tell | PhaseEnd | TrialEnd
+    answers: Mapping[int, str | None]
+
+
+class History(Protocol):
+    """The calls on record, numbered from 1. Asked on the tuner's thread."""
+
+    def calls(self, after: int) -> Iterable[Recorded]:
+        """Yield, in order, the calls behind the one of this number."""
+
+    def parameters(self, after: int) -> Mapping[int, str]:
+        """Return the parameters, by parameter_id, that were chosen no later than that call, or in no
+        call at all, and whose end the tuner is told of later.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Import and construct the tuner, give it its search space, and rebuild what it knew.
+
+    Attributes:
+        load_class: returns its class.
+        construct: returns the tuner, given the class.
+        search_space: as the configuration says it.
+        seed: for the random generators.
+        history: what an earlier manager left; None for a new experiment.
+        checkpoint: number of the last call in the checkpoint on record.
+    """
+
+    load_class: Callable[[], Any]
+    construct: Callable[[Any], Any]
+    search_space: Any
+    seed: int
+    history: History | None = None
+    checkpoint: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveCheckpoint:
+    """Have the tuner save its state; `number` is the last call before this."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetCheckpoints:
+    """The checkpoint of this number is on record: no older one is needed."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The experiment ends; nothing is posted after."""
 
     well: bool
 
 
-Call = Load | AskFirst | Ask | Tell | PhaseEnd | TrialEnd | Finish
+Call = (
+    Load | AskFirst | Ask | Tell | PhaseEnd | TrialEnd | SaveCheckpoint | ForgetCheckpoints | Finish
+)
 
 
 class TunerHost:
     """Runs a tuner on its own thread.
 
     `fileno()` is readable when there are answers for `collect`.
+
+    Args:
+        checkpoints: where the tuner's state is kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
         self._mailbox: queue.SimpleQueue[list[Call]] = queue.SimpleQueue()
         self._answers: deque[Answer] = deque()
         self._wake = WakeUp()
         self._tuner: AdaptedTuner | None = None
         self._parameters: dict[int, Any] = {}
+        self._on_record: Mapping[int, str | None] = {}  # answers to the call that is made again
+        self._differs = False
         self._failed = False
         self._thread = threading.Thread(target=self._work, name="tuner", daemon=True)
 
@@ -193,17 +276,51 @@ class TunerHost:
             self._answers.append(Failed(record))
 
     def _load(self, call: Load) -> None:
-        random.seed(call.seed)
-        tuner_class = call.load_class()
-        numpy_is_seeded = _seed_numpy(call.seed)
-        tuner = call.construct(tuner_class)
-        if not numpy_is_seeded:
-            _seed_numpy(call.seed)
+        generators.seed(call.seed)
+        tuner = call.construct(call.load_class())
         self._tuner = AdaptedTuner(tuner)
+        restored = self._restore(call.checkpoint)
         self._tuner.call("update_search_space", copy.deepcopy(call.search_space))
+        if restored:
+            self._checkpoints.restore_random(restored)
+        if call.history is not None:
+            self._replay(call.history, restored)
         mode = getattr(tuner, "optimize_mode", None)
         mode = str(getattr(mode, "value", mode)).lower()  # NNI's is an enumeration
-        self._answers.append(Loaded(mode if mode in ("maximize", "minimize") else None))
+        self._answers.append(
+            Loaded(mode if mode in ("maximize", "minimize") else None, self._tuner.saves)
+        )
+
+    def _restore(self, checkpoint: int | None) -> int:
+        """Have the tuner load its checkpoint; return the number of the last call that is in it."""
+        assert self._tuner is not None
+        if checkpoint is None or not self._checkpoints.restore(checkpoint):
+            return 0  # all calls are on record
+        self._tuner.call("load_checkpoint")
+        return checkpoint
+
+    def _replay(self, history: History, after: int) -> None:
+        for parameter_id, text in history.parameters(after).items():
+            self._parameters[parameter_id] = decode(text)
+        for recorded in history.calls(after):
+            self._on_record = recorded.answers
+            self._ACTIONS[type(recorded.call)](self, recorded.call)
+        self._on_record = {}
+
+    def _save(self, call: SaveCheckpoint) -> None:
+        assert self._tuner is not None
+        # What cannot be saved can be replayed, so this ends nothing.
+        try:
+            self._tuner.call("save_checkpoint")
+            if self._checkpoints.keep(call.number):
+                self._answers.append(Saved(call.number))
+        except Exception as error:  # noqa: BLE001 (the user's code)
+            record = describe_error(error)
+            print(record.traceback, file=sys.stderr, flush=True)
+            self._answers.append(Warned(f"save_checkpoint failed: {record.type}: {record.message}"))
+
+    def _forget(self, call: ForgetCheckpoints) -> None:
+        self._checkpoints.forget_older(call.number)
 
     def _ask_first(self, call: AskFirst) -> None:
         assert self._tuner is not None
@@ -216,18 +333,29 @@ class TunerHost:
         self._answer(call.parameter_id, self._tuner.generate_next(call.parameter_id, call.trial_id))
 
     def _answer(self, parameter_id: int, parameters: Any) -> None:
-        if parameters is None:
-            self._answers.append(Parameters(parameter_id, None))
-            return
-        try:
-            text = encode(parameters)
-        except MessageError as error:
-            raise TunerError(
-                f"generate_parameters returned {_shown(parameters)}: {error}"
-            ) from None
-        # The tuner gets back the very object it returned.
-        self._parameters[parameter_id] = parameters
-        self._answers.append(Parameters(parameter_id, text))
+        text = None if parameters is None else _as_json(parameters)
+        if parameter_id in self._on_record:
+            recorded = self._on_record[parameter_id]
+            if text != recorded:
+                self._warn_of_difference(parameter_id, recorded, text)
+                parameters = None if recorded is None else decode(recorded)
+        else:
+            self._answers.append(Parameters(parameter_id, text))
+        if parameters is not None:
+            # The tuner gets back the very object it returned.
+            self._parameters[parameter_id] = parameters
+
+    def _warn_of_difference(self, parameter_id: int, recorded: str | None, now: str | None) -> None:
+        if not self._differs:
+            self._differs = True
+            self._answers.append(
+                Warned(
+                    "when its calls were made again, the tuner answered otherwise than before, first"
+                    f" for parameter_id {parameter_id}: {now or 'no parameters':.200} instead of"
+                    f" {recorded or 'no parameters':.200}. What was recorded stays; what it chooses"
+                    " from now on may differ from what it would have chosen"
+                )
+            )
 
     def _tell(self, call: Tell) -> None:
         assert self._tuner is not None
@@ -259,16 +387,16 @@ class TunerHost:
         Tell: _tell,
         PhaseEnd: _phase_end,
         TrialEnd: _trial_end,
+        SaveCheckpoint: _save,
+        ForgetCheckpoints: _forget,
     }
 
 
-def _seed_numpy(seed: int) -> bool:
-    """Seed numpy's global generator, if the tuner imported numpy."""
-    numpy = sys.modules.get("numpy")
-    if numpy is None:
-        return False
-    numpy.random.seed(seed % 2**32)
-    return True
+def _as_json(parameters: Any) -> str:
+    try:
+        return encode(parameters)
+    except MessageError as error:
+        raise TunerError(f"generate_parameters returned {_shown(parameters)}: {error}") from None
 
 
 def _shown(parameters: Any) -> str:

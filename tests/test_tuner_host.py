@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import enum
 import functools
+import json
 import operator
 import random
 import select
+import shutil
 import sys
 import threading
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 import mpx
 from mpx import tuner_host
 from mpx.adapted_tuner import AdaptedTuner, adapt
+from mpx.checkpoints import Checkpoints
 from mpx.errors import ClassLoadError, NoMoreTrialError
 from mpx.tuner_host import (
     Ask,
@@ -23,13 +28,18 @@ from mpx.tuner_host import (
     Failed,
     Finish,
     Finished,
+    ForgetCheckpoints,
     Load,
     Loaded,
     Parameters,
     PhaseEnd,
+    Recorded,
+    SaveCheckpoint,
+    Saved,
     Tell,
     TrialEnd,
     TunerHost,
+    Warned,
 )
 from mpx.wake_up import WakeUp
 
@@ -256,19 +266,33 @@ def test_several_phases_by_nnis_signature_and_by_the_base_class():
 # -- the host -------------------------------------------------------------------------------------
 
 
-class Hosted:
-    """A host with a tuner loaded, and what came of each call."""
+NOWHERE = Checkpoints(Path("/nowhere/current"), Path("/nowhere/kept"))
 
-    def __init__(self, tuner_class, search_space="", seed=1, load_class=None):
-        self.host = TunerHost()
+
+class Hosted:
+    """A host with a tuner loaded, and what came of each call.
+
+    Attributes:
+        early: the answers before the one to `Load`.
+        loaded: that one.
+    """
+
+    def __init__(
+        self, tuner_class, search_space="", seed=1, load_class=None, checkpoints=NOWHERE, **past
+    ):
+        self.host = TunerHost(checkpoints)
         self.host.start()
         self.load = Load(
             load_class=load_class or (lambda: tuner_class),
             construct=operator.call,
             search_space=search_space,
             seed=seed,
+            **past,
         )
-        self.loaded = self.post(self.load, answers=1)[0]
+        self.host.post([self.load])
+        *self.early, self.loaded = self.collect(
+            lambda found: found and isinstance(found[-1], (Loaded, Failed))
+        )
 
     def post(self, *calls, answers):
         """Post calls in one batch; return as many answers as are awaited."""
@@ -596,33 +620,355 @@ def test_a_seed_repeats_what_random_draws(seed):
     assert drawn(Drawing, seed) == drawn(Drawing, seed) != drawn(Drawing, seed + 10)
 
 
-@pytest.mark.parametrize("when", ["import", "construct"])
-def test_a_seed_repeats_what_numpy_draws_whenever_the_tuner_imported_it(monkeypatch, when):
-    numpy = pytest.importorskip("numpy")
+# -- what earlier managers left -------------------------------------------------------------------
 
-    def appears():
-        sys.modules["numpy"] = numpy
 
-    class DrawingArrays(Recorder):
-        def __init__(self):
-            super().__init__()
-            appears()
-            self.drawn = numpy.random.random()
+class Record:
+    """The calls on record, from number 1, and who asked for them.
 
+    Attributes:
+        threads: those that asked.
+    """
+
+    def __init__(self, *recorded: Recorded, parameters: Mapping[int, str] | None = None):
+        self._recorded = recorded
+        self._parameters = parameters or {}
+        self.threads = set()
+
+    def calls(self, after):
+        for recorded in self._recorded[after:]:
+            self.threads.add(threading.get_ident())
+            yield recorded
+
+    def parameters(self, after):
+        self.threads.add(threading.get_ident())
+        return self._parameters
+
+
+def ask(parameter_id, *text, trial="a"):
+    """Return an ask on record, and its answer if that is there too."""
+    return Recorded(Ask(parameter_id, trial), dict.fromkeys([parameter_id], *text) if text else {})
+
+
+def tell(parameter_id, value=0.5, trial="a"):
+    return Recorded(Tell(parameter_id, value, trial), {})
+
+
+def calls_of(tuner):
+    return [call[:-1] for call in tuner.calls]
+
+
+def test_the_calls_on_record_are_made_again_in_order_on_the_tuners_thread():
+    record = Record(
+        Recorded(AskFirst([0, 1], ["a", "b"]), {0: '{"id":0}', 1: '{"id":1}'}),
+        tell(0),
+        ask(2, '{"id":2}'),
+        Recorded(PhaseEnd(1, "b"), {}),
+        Recorded(TrialEnd(1, False, "b"), {}),
+        ask(99, None),
+        tell(2, {"default": 1}),
+    )
+    tuner = Recorder()
+    hosted = host_of(tuner, search_space={"lr": 1}, history=record)
+    assert (hosted.early, hosted.loaded) == ([], Loaded(None))
+    assert hosted.settle(Ask(3, "a")) == [Parameters(3, '{"id":3}')]
+    assert calls_of(tuner) == [
+        ("__init__",),
+        ("update_search_space", {"lr": 1}),
+        ("generate_parameters", 0, "a"),
+        ("generate_parameters", 1, "b"),
+        ("receive_trial_result", 0, {"id": 0}, 0.5, "a"),
+        ("phase_end", 0, True, "a"),
+        ("generate_parameters", 2, "a"),
+        ("phase_end", 1, False, "b"),
+        ("trial_end", 1, False, "b"),
+        ("generate_parameters", 99, "a"),
+        ("receive_trial_result", 2, {"id": 2}, {"default": 1}, "a"),
+        ("phase_end", 2, True, "a"),
+        ("generate_parameters", 3, "a"),
+        ("_on_exit",),
+    ]
+    assert record.threads == {tuner.calls[-1][-1]}
+
+
+def test_the_tuner_gets_back_its_very_object_when_its_calls_are_made_again():
+    class Keeps(Recorder):
         def generate_parameters(self, parameter_id, trial_job_id=None):
-            found = numpy.random.random()
-            # A generator that is seeded already is not sent back to its beginning.
-            assert when == "construct" or found != self.drawn
-            return found
+            self.given = {"tuple": (1, 2), "nan": float("nan")}
+            return self.given
 
-    def load_class():
-        if when == "import":
-            appears()
-        return DrawingArrays
+        def receive_trial_result(self, parameter_id, parameters, value, trial_job_id=None):
+            self.is_same = parameters is self.given
 
-    def drawn_by(seed):
-        with monkeypatch.context() as patch:
-            patch.delitem(sys.modules, "numpy")
-            return drawn(None, seed, load_class)
+    tuner = Keeps()
+    hosted = host_of(tuner, history=Record(ask(0, '{"tuple":[1,2],"nan":NaN}'), tell(0)))
+    assert hosted.early == []
+    assert tuner.is_same
 
-    assert drawn_by(2**40) == drawn_by(2**40) != drawn_by(5)
+
+WARNING = (
+    "when its calls were made again, the tuner answered otherwise than before, first for"
+    " parameter_id {}: {} instead of {}. What was recorded stays; what it chooses from now on may"
+    " differ from what it would have chosen"
+)
+
+
+def test_what_was_recorded_wins_and_the_first_difference_is_told():
+    record = Record(
+        ask(0, '{"id":0}'), ask(1, '{"id":-1}'), tell(1), ask(2, '{"id":-2}'), tell(2), tell(0)
+    )
+    tuner = Recorder()
+    hosted = host_of(tuner, history=record)
+    assert hosted.early == [Warned(WARNING.format(1, '{"id":1}', '{"id":-1}'))]
+    assert isinstance(hosted.loaded, Loaded)
+    assert [call for call in calls_of(tuner) if call[0] == "receive_trial_result"] == [
+        ("receive_trial_result", 1, {"id": -1}, 0.5, "a"),
+        ("receive_trial_result", 2, {"id": -2}, 0.5, "a"),
+        ("receive_trial_result", 0, {"id": 0}, 0.5, "a"),
+    ]
+
+
+def test_parameters_that_were_recorded_win_over_none():
+    tuner = Recorder()
+    hosted = host_of(tuner, history=Record(ask(99, '{"id":99}'), tell(99)))
+    assert hosted.early == [Warned(WARNING.format(99, "no parameters", '{"id":99}'))]
+    assert ("receive_trial_result", 99, {"id": 99}, 0.5, "a") in calls_of(tuner)
+
+
+def test_none_that_was_recorded_wins_over_parameters():
+    tuner = Recorder()
+    record = Record(ask(5, None), Recorded(PhaseEnd(5, "a"), {}))
+    hosted = host_of(tuner, history=record)
+    assert hosted.early == [Warned(WARNING.format(5, '{"id":5}', "no parameters"))]
+    assert "phase_end" not in {call[0] for call in calls_of(tuner)}
+
+
+def test_a_difference_that_is_long_is_told_in_short():
+    tuner = type("Long", (Recorder,), {"generate_parameters": lambda *_: "x" * 1000})
+    (warned,) = Hosted(tuner, history=Record(ask(0, '"' + "y" * 1000 + '"'))).early
+    assert f'"{"x" * 199} instead of "{"y" * 199}. What' in warned.message
+
+
+def test_an_ask_whose_answer_is_not_on_record_is_answered_before_all_is_loaded():
+    record = Record(
+        Recorded(AskFirst([0, 1, 99], ["a", "b", "c"]), {0: '{"id":0}'}), ask(2), tell(0), ask(98)
+    )
+    hosted = Hosted(Recorder, history=record)
+    assert hosted.early == [
+        Parameters(1, '{"id":1}'),
+        Parameters(99, None),
+        Parameters(2, '{"id":2}'),
+        Parameters(98, '{"id":98}'),
+    ]
+    assert hosted.settle(Tell(1, 1, "b"), Tell(2, 1, "a")) == []
+
+
+def test_answers_on_record_are_for_the_calls_on_record_alone():
+    hosted = Hosted(Recorder, history=Record(ask(0, '{"id":0}')))
+    assert hosted.post(Ask(0, "b"), answers=1) == [Parameters(0, '{"id":0}')]
+
+
+def test_what_is_tried_again_is_given_to_the_tuner_as_it_was_recorded():
+    """No call of this record chose them: one before a checkpoint did, or one before calls had numbers."""
+    tuner = Recorder()
+    record = Record(tell(4), Recorded(PhaseEnd(5, "a"), {}), parameters={4: '{"x":4}', 5: "[5]"})
+    host_of(tuner, history=record)
+    assert calls_of(tuner)[2:] == [
+        ("receive_trial_result", 4, {"x": 4}, 0.5, "a"),
+        ("phase_end", 4, True, "a"),
+        ("phase_end", 5, False, "a"),
+    ]
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_a_tuner_that_fails_when_its_calls_are_made_again_is_not_loaded(method, capfd):
+    def fail(self, *args, **kwargs):
+        raise ValueError("the tuner's own")
+
+    tuner = type("Failing", (Recorder,), {method: fail})()
+    record = Record(*(Recorded(call, {}) for call in CALLS[method]), ask(7))
+    hosted = host_of(tuner, history=record)
+    assert all(isinstance(answer, Parameters) for answer in hosted.early)
+    assert isinstance(hosted.loaded, Failed)
+    assert (hosted.loaded.error.type, hosted.loaded.error.message) == (
+        "ValueError",
+        "the tuner's own",
+    )
+    assert hosted.settle(Ask(8, "a")) == []
+    assert 7 not in {call[1] for call in calls_of(tuner) if call[0] == "generate_parameters"}
+    assert hosted.loaded.error.traceback in capfd.readouterr().err
+
+
+def test_a_history_that_cannot_be_read_is_told():
+    class Damaged(Record):
+        def calls(self, after):
+            yield ask(0, '{"id":0}')
+            raise OSError("the disk is gone")
+
+    hosted = Hosted(Recorder, history=Damaged())
+    assert hosted.loaded.error.message == "the disk is gone"
+
+
+# -- checkpoints ----------------------------------------------------------------------------------
+
+
+class Saving(Recorder):
+    """Saves its calls."""
+
+    def __init__(self, file):
+        self.file = file
+        super().__init__()
+
+    def save_checkpoint(self):
+        self.note("save_checkpoint")
+        self.file.write_text(json.dumps(calls_of(self)))
+
+    def load_checkpoint(self):
+        self.note("load_checkpoint", json.loads(self.file.read_text()))
+
+
+class Kept:
+    """Checkpoints, and tuners that save there."""
+
+    def __init__(self, directory):
+        self.kept = directory / "checkpoints"
+        self.current = directory / "checkpoint"
+        self.current.mkdir()
+        self.checkpoints = Checkpoints(self.current, self.kept)
+
+    def host(self, tuner_class=Saving, **load):
+        self.tuner = tuner_class(self.current / "state.json")
+        return host_of(self.tuner, checkpoints=self.checkpoints, **load)
+
+    def numbers(self):
+        return sorted(int(copy.name) for copy in self.kept.iterdir()) if self.kept.exists() else []
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return Kept(tmp_path)
+
+
+def test_whether_a_tuner_saves_is_told(kept):
+    assert kept.host().loaded == Loaded(None, saves=True)
+    assert Hosted(Recorder).loaded == Loaded(None, saves=False)
+
+
+def test_what_the_tuner_saves_is_kept_by_the_number_of_the_call_before(kept):
+    hosted = kept.host()
+    found = hosted.post(Ask(0, "a"), SaveCheckpoint(1), Ask(1, "a"), SaveCheckpoint(2), answers=4)
+    assert found == [Parameters(0, '{"id":0}'), Saved(1), Parameters(1, '{"id":1}'), Saved(2)]
+    assert kept.numbers() == [1, 2]
+    assert hosted.settle(ForgetCheckpoints(2)) == []
+    assert kept.numbers() == [2]
+
+
+def test_a_tuner_whose_save_leaves_no_file_has_saved_nothing(kept):
+    class Absent(Saving):
+        def save_checkpoint(self):
+            """As NNI's tuners have it."""
+
+    assert kept.host(Absent).settle(SaveCheckpoint(1)) == []
+    assert kept.numbers() == []
+
+
+def find_no_space(*args):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("methods", [{"save_checkpoint": find_no_space}, {}])
+def test_a_save_that_fails_is_told_and_ends_nothing(kept, monkeypatch, capfd, methods):
+    hosted = kept.host(type("Full", (Saving,), methods))
+    monkeypatch.setattr(kept.checkpoints, "keep", find_no_space)
+    assert hosted.settle(SaveCheckpoint(1), Ask(0, "a")) == [
+        Warned("save_checkpoint failed: OSError: [Errno 28] No space left on device"),
+        Parameters(0, '{"id":0}'),
+    ]
+    assert kept.tuner.calls[-1][0] == "_on_exit"
+    assert "in find_no_space" in capfd.readouterr().err
+
+
+def test_a_tuner_that_failed_saves_nothing(kept):
+    def fail(*args):
+        raise ValueError("boom")
+
+    hosted = kept.host(type("Failing", (Saving,), {"trial_end": fail}))
+    (failed,) = hosted.settle(TrialEnd(0, True, "a"), SaveCheckpoint(1))
+    assert isinstance(failed, Failed)
+    assert kept.numbers() == []
+
+
+def test_a_tuner_loads_its_checkpoint_and_only_what_came_after_is_told_again(kept):
+    recorded = [ask(0, '{"id":0}'), ask(1, '{"id":1}'), tell(0), ask(2, '{"id":2}'), tell(2)]
+    kept.host().post(Ask(0, "a"), Ask(1, "a"), SaveCheckpoint(2), answers=3)
+    (kept.current / "state.json").write_text("half of the ne")
+    record = Record(*recorded, parameters={0: '{"id":0}', 1: '{"id":1}'})
+    hosted = kept.host(search_space={"lr": 1}, history=record, checkpoint=2)
+    assert (hosted.early, hosted.loaded) == ([], Loaded(None, saves=True))
+    saved = [
+        ["__init__"],
+        ["update_search_space", ""],
+        ["generate_parameters", 0, "a"],
+        ["generate_parameters", 1, "a"],
+        ["save_checkpoint"],
+    ]
+    assert calls_of(kept.tuner) == [
+        ("__init__",),
+        ("load_checkpoint", saved),
+        ("update_search_space", {"lr": 1}),
+        ("receive_trial_result", 0, {"id": 0}, 0.5, "a"),
+        ("phase_end", 0, True, "a"),
+        ("generate_parameters", 2, "a"),
+        ("receive_trial_result", 2, {"id": 2}, 0.5, "a"),
+        ("phase_end", 2, True, "a"),
+    ]
+    assert hosted.settle(Tell(1, 1.0, "a")) == []
+
+
+@pytest.mark.parametrize("checkpoint", [None, 1, 3])
+def test_without_its_copy_all_calls_are_made_again(kept, checkpoint):
+    kept.host().post(Ask(0, "a"), SaveCheckpoint(1), answers=2)
+    shutil.rmtree(kept.kept)
+    kept.host(history=Record(ask(0, '{"id":0}'), tell(0)), checkpoint=checkpoint)
+    assert [call[0] for call in calls_of(kept.tuner)] == [
+        "__init__",
+        "update_search_space",
+        "generate_parameters",
+        "receive_trial_result",
+        "phase_end",
+    ]
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_told(kept):
+    kept.host().post(SaveCheckpoint(0), Ask(0, "a"), SaveCheckpoint(1), answers=3)
+    (kept.kept / "1" / "files" / "state.json").write_text("half")
+    hosted = kept.host(history=Record(ask(0, '{"id":0}')), checkpoint=1)
+    assert hosted.loaded.error.type == "JSONDecodeError"
+
+
+@pytest.mark.parametrize("generator", ["random", "numpy"])
+def test_random_goes_on_behind_a_checkpoint(kept, generator):
+    draw = random.random if generator == "random" else pytest.importorskip("numpy").random.random
+
+    class DrawsAlways(Saving):
+        def generate_parameters(self, parameter_id, trial_job_id=None):
+            return float(draw())
+
+        def load_checkpoint(self):
+            draw()
+
+        def update_search_space(self, search_space):
+            draw()
+
+    hosted = kept.host(DrawsAlways)
+    asks = [Ask(number, "a") for number in range(4)]
+    *before, saved = hosted.post(*asks[:2], SaveCheckpoint(2), answers=3)
+    after = hosted.post(*asks[2:], answers=2)
+    assert saved == Saved(2)
+    record = Record(*(ask(p.parameter_id, p.text) for p in [*before, after[0]]))
+    again = kept.host(DrawsAlways, history=record, checkpoint=2)
+    assert again.early == []
+    assert again.post(asks[3], answers=1) == [after[1]]
+    from_the_start = kept.host(DrawsAlways, history=record)
+    assert from_the_start.early == []
+    assert from_the_start.post(asks[3], answers=1) == [after[1]]

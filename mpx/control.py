@@ -10,6 +10,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mpx.loop import Loop
@@ -36,6 +37,7 @@ class ControlSocket:
         self._received: dict[socket.socket, bytes] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
+        Path(path).unlink(missing_ok=True)  # of a manager that died; who calls has the lock
         self._listener.bind(path)
         self._listener.listen(_BACKLOG)
         loop.add_reader(self._listener.fileno(), self._accept)

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from mpx.wake_up import WakeUp
 
 Callback = Callable[[], None]
+# In seconds. The kernel takes no more than some weeks.
+_LONGEST_WAIT = 86400.0
 
 
 class Timer:
@@ -115,7 +117,9 @@ class Loop:
         """Return how long to wait: until the next timer, or without end."""
         while self._timers and self._timers[0][2].callback is None:
             heapq.heappop(self._timers)
-        return max(0.0, self._timers[0][0] - self.time()) if self._timers else None
+        if not self._timers:
+            return None
+        return min(max(0.0, self._timers[0][0] - self.time()), _LONGEST_WAIT)
 
     def _call_due(self) -> None:
         now = self.time()

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,14 +46,20 @@ def find_by_environment(name: str, value: str) -> list[int]:
     return [pid for pid in find(name, value) if pid != os.getpid()]
 
 
-def descendants(pid: int) -> dict[int, str]:
-    """Return the living descendants of a process, each with what `start_of` says of it."""
-    try:
-        family = psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return {}
-    starts = {member.pid: start_of(member.pid) for member in family}
-    return {member: start for member, start in starts.items() if start is not None}
+def descendants(pids: Iterable[int]) -> dict[int, str]:
+    """Return the living descendants of processes, each with what `start_of` says of it."""
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for process in psutil.process_iter(["ppid"]):  # once for all: there may be hundreds
+        children[process.info["ppid"]].append(process.pid)
+    found: dict[int, str] = {}
+    parents = [*pids]
+    while parents:
+        for pid in children[parents.pop()]:
+            start = start_of(pid)
+            if start is not None and pid not in found:
+                found[pid] = start
+                parents.append(pid)
+    return found
 
 
 def group_members(group: int) -> list[int]:

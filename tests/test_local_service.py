@@ -51,6 +51,7 @@ class Site:
         self.logs_output = False
         self.bugs = []
         self.groups = {}
+        self.reapers = []  # what waits for the children of a manager that "died"
         self.loop.set_exception_handler(lambda loop, context: self.bugs.append(context))
 
     def paths(self, trial_id):
@@ -113,6 +114,8 @@ class Site:
             send_signal(find_by_environment("MPX_TRIAL_ID", trial_id), signal.SIGKILL)
             with contextlib.suppress(AssertionError):
                 self.until(lambda trial_id=trial_id: trial_id in self.ends, "an end", patience=10)
+        for reap in self.reapers:
+            reap()
         self.loop.close()
 
 
@@ -610,3 +613,220 @@ def test_many_trials_at_once(site):
     for number, trial_id in enumerate(trials):
         assert site.finish(trial_id) == ExitStatus(number)
         assert bytes(site.output[trial_id]).decode() == trial_id + "\n"
+
+
+# -- trials of an earlier manager -----------------------------------------------------------------
+
+
+class Heir:
+    """A site whose manager is another one than that which started the trials."""
+
+    def __init__(self, site):
+        self.before = site.service
+        # The manager that died lets go of its ends, watches nothing, and reaps nobody: a process of
+        # the test that started the trial does.
+        for trial in site.service._trials.values():
+            for fd in (trial._stdin, trial._stdout):
+                site.loop.remove_reader(fd)
+            trial._watch.abandon()
+            site.reapers.append(trial._watch._exit_code)
+            trial.close_fds()
+        site.service = LocalService(site.loop, site.paths)
+        site.service.listener = site
+        self.site = site
+
+    def adopt(self, trial_id, identity, session=None, grace=NEVER):
+        found = self.site.service.find(trial_id, identity)
+        spec = TrialSpec(trial_id, 0, "", str(self.site.code_dir), {}, grace)
+        self.site.service.adopt(spec, found, session)
+        return found
+
+
+# It reads end-of-file while no manager is there, and waits for one.
+READ = "until read -r line; do sleep 0.01; done"
+ECHO = f'{READ}; echo "heard $line"; while read -r line; do :; done; exit 3'
+
+
+def test_adopted_trial_is_heard_told_and_its_exit_known(site, anywhere):
+    trial_id = site.start("echo early; " + ECHO)
+    identity = site.identity
+    site.says(trial_id, b"early\n")
+    heir = Heir(site)
+    assert heir.adopt(trial_id, identity) == identity
+    site.service.send(trial_id, b"hello\n")
+    site.says(trial_id, b"heard hello\n")
+    site.service.log(trial_id, b"a mark\n")
+    assert site.log(trial_id).endswith(b"a mark\n")
+    for trial in site.service._trials.values():
+        os.close(trial._stdin)  # end-of-file ends the command
+        trial._stdin = -1
+    assert site.finish(trial_id) == ExitStatus(3)
+    assert not site.paths(trial_id).stdin.exists()
+
+
+def test_found_trial_sees_a_manager_before_it_is_adopted(site):
+    """Its wait for another manager, which has an end, is over."""
+    trial_id = site.start(f"{READ}; echo heard $line; exit 0")
+    identity = site.identity
+    heir = Heir(site)
+    heir.site.service.find(trial_id, identity)
+    held = heir.site.service._held[trial_id]
+    assert stat.S_ISFIFO(os.fstat(held).st_mode)
+    heir.site.service.adopt(TrialSpec(trial_id, 0, "", "/", {}, NEVER), identity, None)
+    site.service.send(trial_id, b"you\n")
+    site.says(trial_id, b"heard you\n")
+    assert site.finish(trial_id) == ExitStatus(0)
+
+
+def test_adopted_trial_is_ended_with_all_it_started(site, anywhere):
+    trial_id = site.start("setsid sleep 1000 & trap '' TERM; echo up; sleep 1000; sleep 1000")
+    identity = site.identity
+    site.says(trial_id, b"up\n")
+    heir = Heir(site)
+    heir.adopt(trial_id, identity, grace=0.2)
+    site.service.end(trial_id)
+    assert site.finish(trial_id).code in (137, 143, None)
+
+
+def test_trial_that_ended_while_no_manager_ran_is_known_by_what_its_keeper_wrote(site, anywhere):
+    trial_id = site.start("read -r line; exit 5")
+    identity = site.identity
+    heir = Heir(site)  # end-of-file ends the command
+    wait_until(site.paths(trial_id).exit_status.exists, "the keeper's word")
+    wait_until(lambda: start_of(identity.pid) is None, "the keeper's end")
+    site.output[trial_id] = bytearray()
+    assert heir.adopt(trial_id, identity) is None
+    assert site.ends == {}, "an end comes in a later turn"
+    assert site.finish(trial_id) == ExitStatus(5)
+
+
+def test_what_a_dead_trial_left_is_ended_and_its_unsent_messages_delivered(site, anywhere):
+    trial_id = site.start("setsid sleep 1000 & echo up; sleep 1000")
+    identity = site.identity
+    site.says(trial_id, b"up\n")
+    heir = Heir(site)
+    signal_group(identity.pid, signal.SIGKILL)
+    wait_until(lambda: start_of(identity.pid) is None, "the keeper's end")
+    site.paths(trial_id).unsent("abc").write_bytes(b"\n@mpx {}\n")
+    site.paths(trial_id).unsent("other").write_bytes(b"not this\n")
+    site.output[trial_id] = bytearray()
+    assert heir.adopt(trial_id, identity, session="abc", grace=0.2) is None
+    assert site.output[trial_id] == b"\n@mpx {}\n"
+    assert site.finish(trial_id) == ExitStatus(None)
+
+
+@pytest.mark.parametrize("session", [None, "", "../abc", "a/b", "missing"])
+def test_session_that_names_no_file_of_the_sdk_delivers_nothing(site, session):
+    trial_id = site.start("exit 0")
+    site.finish(trial_id)
+    (site.paths(trial_id).root.parent / "abc").write_bytes(b"secret")
+    site.ends.clear()
+    site.output[trial_id] = bytearray()
+    Heir(site).adopt(trial_id, None, session=session)
+    assert site.finish(trial_id) == ExitStatus(0)
+    assert site.output[trial_id] == b""
+
+
+def test_trial_whose_start_was_not_recorded_is_found_by_its_mark(site):
+    trial_id = site.start("echo up; " + ECHO)
+    identity = site.identity
+    site.says(trial_id, b"up\n")
+    heir = Heir(site)
+    assert heir.adopt(trial_id, None) == identity
+    site.service.end(trial_id)
+    site.service.kill(trial_id)
+    site.finish(trial_id)
+
+
+def test_number_that_another_process_was_given_is_not_the_trial(site, anywhere):
+    trial_id = site.start("exit 0")
+    site.finish(trial_id)
+    other = subprocess.Popen(["sleep", "1000"])
+    try:
+        site.ends.clear()
+        site.output[trial_id] = bytearray()
+        impostor = local.Identity(other.pid, "another boot:17")
+        assert Heir(site).adopt(trial_id, impostor, grace=0.1) is None
+        assert site.finish(trial_id) == ExitStatus(0)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_child_of_a_tuner_closes_the_ends_that_are_held(site):
+    trial_id = site.start(f"{READ}; exit 0")
+    identity = site.identity
+    heir = Heir(site)
+    heir.site.service.find(trial_id, identity)
+    held = heir.site.service._held[trial_id]
+    child = os.fork()
+    if not child:
+        heir.site.service.close_in_child()
+        try:
+            os.fstat(held)
+        except OSError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    os.close(held)
+    signal_group(identity.pid, signal.SIGKILL)
+    site.ends[trial_id] = None
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_tuner_cannot_fork_while_a_trial_is_started(site):
+    """Its child would hold pipes that nobody knows of yet, and `Popen` would wait for it."""
+    started = threading.Event()
+    order = []
+
+    def fork():
+        started.wait()
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        order.append("forked")
+        os.waitpid(child, 0)
+
+    thread = threading.Thread(target=fork)
+    thread.start()
+    open_pipes = local._LocalTrial._open_pipes
+
+    def open_slowly(trial):
+        started.set()
+        wait_until(lambda: local._no_fork.locked(), "the lock")
+        assert order == []
+        found = open_pipes(trial)
+        order.append("opened")
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local._LocalTrial, "_open_pipes", open_slowly)
+        trial_id = site.start("exit 0")
+    thread.join()
+    assert order == ["opened", "forked"]
+    site.finish(trial_id)
+
+
+def test_child_that_cast_off_its_marks_ends_with_a_command_that_ended(site):
+    """Its parent, which carries the mark, outlives the command, and is known when both are ended."""
+    bare = "env -i setsid sleep 1000 & echo $! >../bare; wait"
+    trial_id = site.start(
+        f"bash -c {shlex.quote(bare)} & until [ -s ../bare ]; do sleep 0.01; done"
+    )
+    site.finish(trial_id)
+    assert start_of(int((site.root / "bare").read_text())) is None
+
+
+def test_child_that_cast_off_its_marks_ends_with_a_trial_that_was_found_dead(site):
+    bare = "env -i setsid sleep 1000 & echo $! >../bare; wait"
+    trial_id = site.start(f"setsid bash -c {shlex.quote(bare)} & sleep 1000")
+    identity = site.identity
+    file = site.root / "bare"
+    wait_until(lambda: file.exists() and file.read_text(), "the child")
+    heir = Heir(site)
+    signal_group(identity.pid, signal.SIGKILL)
+    wait_until(lambda: start_of(identity.pid) is None, "the keeper's end")
+    heir.adopt(trial_id, identity, grace=0.2)
+    site.finish(trial_id)
+    assert start_of(int(file.read_text())) is None

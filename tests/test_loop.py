@@ -84,6 +84,33 @@ def test_cancelled_timer_does_not_run() -> None:
     assert ran == []
 
 
+@pytest.mark.parametrize("days", [30.0, 60.0, 36500.0])
+def test_timer_that_is_due_in_weeks_holds_up_nothing(days: float) -> None:
+    loop, ran = Loop(), []
+    loop.call_later(days * 86400.0, lambda: ran.append("early"))
+    # The kernel is asked to wait for the far timer, and woken from that by the call.
+    loop.call_soon_threadsafe(loop.stop)
+    loop.run()
+    assert ran == []
+
+
+def test_timer_that_is_due_in_weeks_runs_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop()
+    waits: list[float | None] = []
+
+    def select(timeout: float | None) -> list[object]:
+        """Pass a day, and find nothing."""
+        waits.append(timeout)
+        return []
+
+    start = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: start + 86400.0 * len(waits))
+    monkeypatch.setattr(loop._selector, "select", select)
+    loop.call_later(2.5 * 86400.0, loop.stop)
+    loop.run()
+    assert waits == pytest.approx([86400.0, 86400.0, 43200.0])
+
+
 def test_turn_ends_once_however_many_descriptors_were_ready() -> None:
     loop, story = Loop(), []
     pipes = [os.pipe() for _ in range(3)]

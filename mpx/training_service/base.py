@@ -11,6 +11,8 @@ The life of a trial, as the controller sees it:
 2. `send` queues bytes for the trial's stdin; a trial that is gone is no error.
 3. The trial ends by itself, or after `end`. All that it started ends with it, politely first: SIGTERM, the
    grace period, SIGKILL.
+   A trial outlives the manager that started it. Another one calls `find` and `adopt` where that called
+   `start`, and goes on from there; what the trial left for it comes by `on_output` like all else.
 4. `Listener.on_exit` is called once, after the last `on_output`, when every process of the trial is
    checked to be gone (or listed as a survivor). Nothing may be asked of that trial afterwards.
 """
@@ -49,6 +51,28 @@ class TrainingService(Protocol):
 
         Raises:
             OSError: it cannot be started; nothing of it is left.
+        """
+
+    def find(self, trial_id: str, identity: Identity | None) -> Identity | None:
+        """Look for a trial of an earlier manager; None if it has ended.
+
+        What is found is held: it sees that a manager is there, and is not yet listened to.
+
+        Args:
+            trial_id: the trial.
+            identity: as `start` returned it; None if that manager died before it was recorded.
+        """
+
+    def adopt(self, spec: TrialSpec, identity: Identity | None, session: str | None) -> None:
+        """Take over a trial of an earlier manager.
+
+        One that has ended is taken over too, to end what it left; its `on_exit` comes in a later turn.
+        What a process of it could tell no manager comes by `on_output` before this returns.
+
+        Args:
+            spec: as for `start`.
+            identity: what `find` returned.
+            session: the last one on record.
         """
 
     def send(self, trial_id: str, data: bytes) -> None:

@@ -40,6 +40,13 @@ _FIRST_LOOK, _LAST_LOOK = 0.005, 0.2
 _KILL_PATIENCE = 5.0
 _PRIVATE = 0o600
 
+# A child that the tuner's thread forks while a trial is started would hold pipes that are not known
+# yet, and `Popen` would wait until it closes one of them.
+_no_fork = threading.Lock()
+os.register_at_fork(
+    before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_no_fork.release
+)
+
 
 class LocalService:
     """Runs trials on this machine. See `base` for the contract.
@@ -53,6 +60,7 @@ class LocalService:
         self._loop = loop
         self._trial_paths = trial_paths
         self._trials: dict[str, _LocalTrial] = {}
+        self._held: dict[str, int] = {}  # of trials that are found and not adopted: their stdin
         self.listener: Listener | None = None
 
     def start(self, spec: TrialSpec) -> Identity:
@@ -61,11 +69,33 @@ class LocalService:
         self._trials[spec.trial_id] = trial
         trial.on_gone = self._forget
         try:
-            return trial.start()
+            with _no_fork:
+                return trial.start()
         except OSError:
             self._forget(spec.trial_id)
             trial.close()
             raise
+
+    def find(self, trial_id: str, identity: Identity | None) -> Identity | None:
+        paths = self._trial_paths(trial_id)
+        if identity is None:
+            identity = _find_keeper(trial_id, paths)
+        if identity is None or not is_alive(identity.pid, identity.start):
+            return None
+        # Its end of file, and with it its wait for another manager, is over.
+        with _no_fork:
+            self._held[trial_id] = _open_if_there(paths.stdin, os.O_WRONLY)
+        return identity
+
+    def adopt(self, spec: TrialSpec, identity: Identity | None, session: str | None) -> None:
+        assert self.listener is not None
+        trial = _LocalTrial(self._loop, self.listener, spec, self._trial_paths(spec.trial_id))
+        self._trials[spec.trial_id] = trial
+        trial.on_gone = self._forget
+        with _no_fork:
+            trial.adopt(identity, self._held.pop(spec.trial_id, -1))
+        if session is not None and session.isalnum():  # as the SDK's are, and no path
+            trial.deliver(session)
 
     def send(self, trial_id: str, data: bytes) -> None:
         trial = self._trials.get(trial_id)
@@ -91,6 +121,9 @@ class LocalService:
         """Close the trials' pipes in a process that the tuner forked."""
         for trial in self._trials.values():
             trial.close_fds()
+        for fd in self._held.values():
+            if fd >= 0:
+                os.close(fd)
 
     def _forget(self, trial_id: str) -> None:
         del self._trials[trial_id]
@@ -112,8 +145,9 @@ class _LocalTrial:
         self._paths = paths
         self._stdin = self._stdout = self._log = -1
         self._unsent = bytearray()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pid = -1  # the keeper's, which is its group's and session's
         self._watch: _ExitWatch | None = None
+        self._keeper_has_ended = False
         self._exit_code: int | None = None
         self._group_is_gone = False
         self._is_terminated = False
@@ -126,12 +160,10 @@ class _LocalTrial:
 
     def start(self) -> Identity:
         self._paths.output.mkdir(parents=True)
-        self._log = os.open(
-            self._paths.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _PRIVATE
-        )
+        self._open_log()
         child_stdin, child_stdout = self._open_pipes()
         try:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 ["/bin/sh", _KEEPER, self._spec.command, str(self._paths.root)],
                 stdin=child_stdin,
                 stdout=child_stdout,
@@ -143,9 +175,49 @@ class _LocalTrial:
         finally:
             os.close(child_stdin)
             os.close(child_stdout)
+        self._pid = process.pid
         self._loop.add_reader(self._stdout, self._on_readable)
-        self._watch = _ExitWatch(self._loop, self._process, self._on_keeper_exit)
-        return Identity(self._process.pid, start_of(self._process.pid))
+        self._watch = _ExitWatch(self._loop, process.pid, process.wait, self._on_keeper_exit)
+        return Identity(process.pid, start_of(process.pid))
+
+    def adopt(self, identity: Identity | None, stdin: int) -> None:
+        """Take over what an earlier manager started; `stdin` is the manager's end of it, if open."""
+        self._paths.root.mkdir(parents=True, exist_ok=True)
+        self._open_log()
+        self._stdin = stdin
+        self._stdout = _open_if_there(self._paths.stdout, os.O_RDONLY)
+        if identity is None:
+            self._look = self._loop.call_later(0, self._on_found_dead)
+            return
+        self._pid = identity.pid
+        if self._stdout >= 0:
+            self._loop.add_reader(self._stdout, self._on_readable)
+        self._watch = _ExitWatch(
+            self._loop, identity.pid, self._recorded_exit, self._on_keeper_exit, identity.start
+        )
+
+    def deliver(self, session: str) -> None:
+        """Pass on what a process that spoke in this session told no manager."""
+        try:
+            unsent = self._paths.unsent(session).read_bytes()
+        except OSError:
+            return
+        self._listener.on_output(self._spec.trial_id, unsent)
+
+    def _on_found_dead(self) -> None:
+        self._group_is_gone = True  # its number may be another's by now
+        self._on_keeper_exit(self._recorded_exit())
+
+    def _recorded_exit(self) -> int | None:
+        """Return the exit status that the keeper of somebody else wrote down; None if it did not."""
+        try:
+            return int(self._paths.exit_status.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _open_log(self) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._log = os.open(self._paths.log, flags, _PRIVATE)
 
     def _open_pipes(self) -> tuple[int, int]:
         stdin, stdout = self._paths.stdin, self._paths.stdout
@@ -169,6 +241,8 @@ class _LocalTrial:
             self._loop.remove_reader(self._stdout)
 
     def send(self, data: bytes) -> None:
+        if self._stdin < 0:  # it was ending when it was found
+            return
         if not self._unsent:
             try:
                 written = os.write(self._stdin, data)
@@ -208,12 +282,15 @@ class _LocalTrial:
         self._kill_at = self._loop.time()
         self._pursue()
 
-    def _on_keeper_exit(self, code: int) -> None:
-        self._exit_code = ExitStatus.code_of(code)
+    def _on_keeper_exit(self, code: int | None) -> None:
+        self._keeper_has_ended = True
+        self._exit_code = None if code is None else ExitStatus.code_of(code)
         self._pursue()
 
     def _drain(self) -> None:
         """Read what the trial wrote last, and not what one that cannot be ended may go on writing."""
+        if self._stdout < 0:
+            return
         self._loop.remove_reader(self._stdout)
         for _ in range(_DRAIN_READS):
             try:
@@ -228,7 +305,7 @@ class _LocalTrial:
         """See whether all is gone; if not, do what it is time for, and look again."""
         members = self._members()
         now = self._loop.time()
-        if self._exit_code is not None and not members:
+        if self._keeper_has_ended and not members:
             self._gone(ExitStatus(self._exit_code))
         elif self._killed_at is not None and now > self._killed_at + _KILL_PATIENCE:
             self._gone(ExitStatus(self._exit_code, tuple(members)))
@@ -249,11 +326,10 @@ class _LocalTrial:
 
     def _has_begun(self, members: list[int]) -> bool:
         """Say whether the keeper has begun the command; before, it would swallow what is for that."""
-        assert self._process is not None
-        keeper = command_line(self._process.pid)
-        return self._exit_code is not None or any(
-            command_line(pid) not in (keeper, []) for pid in members if pid != self._process.pid
-        )
+        if self._keeper_has_ended:
+            return True
+        keeper = command_line(self._pid)
+        return any(command_line(pid) not in (keeper, []) for pid in members if pid != self._pid)
 
     def _look_again(self) -> None:
         if self._look is not None:
@@ -263,12 +339,11 @@ class _LocalTrial:
 
     def _members(self) -> list[int]:
         """Return the processes of the trial that still live."""
-        assert self._process is not None
         found = set(self._marked())
         if not self._group_is_gone:
-            group = group_members(self._process.pid)
+            group = group_members(self._pid)
             # When its leader is reaped and none is left, another group may be given its number.
-            self._group_is_gone = self._exit_code is not None and not group
+            self._group_is_gone = self._keeper_has_ended and not group
             found.update(group)
         return sorted(found)
 
@@ -280,10 +355,9 @@ class _LocalTrial:
 
     def _signal(self, number: signal.Signals) -> None:
         """Signal the group, at one moment so that none of it is born meanwhile, then who left it."""
-        assert self._process is not None
         # Now, for the death of its parent hides whose child a process was.
-        self._descendants.update(descendants(self._process.pid))
-        group = self._process.pid
+        self._descendants.update(descendants([self._pid, *self._members()]))
+        group = self._pid
         if not self._group_is_gone:
             signal_group(group, number)
         strays = [pid for pid in self._marked() if group_of(pid) != group]
@@ -323,36 +397,76 @@ class _LocalTrial:
 
 
 class _ExitWatch:
-    """Tells the loop when a child has ended: by a pidfd where there is one, else by a thread."""
+    """Tells the loop when a process has ended.
+
+    By a pidfd where there is one. Else a child is waited for by a thread, and another's child is looked
+    at again and again: nothing in POSIX tells of that.
+
+    Args:
+        loop: the manager's.
+        pid: the process.
+        exit_code: returns how it ended; of a child, once it has.
+        on_exit: called with that.
+        start: what `start_of` said of somebody else's child; None for a child.
+    """
 
     def __init__(
         self,
         loop: Loop,
-        process: subprocess.Popen[bytes],
-        on_exit: Callable[[int], None],
+        pid: int,
+        exit_code: Callable[[], int | None],
+        on_exit: Callable[[int | None], None],
+        start: str | None = None,
     ) -> None:
         self._loop = loop
-        self._process = process
+        self._pid = pid
+        self._exit_code = exit_code
         self._on_exit = on_exit
-        self._fd = _open_pidfd(process.pid)
-        if self._fd >= 0:
+        self._start = start
+        self._fd = _open_pidfd(pid)
+        if start is not None and (self._fd < 0 or not is_alive(pid, start)):
+            self._look()  # now, for the number may have become another's before the pidfd was opened
+        elif self._fd >= 0:
             loop.add_reader(self._fd, self._ended)
         else:
             threading.Thread(target=self._wait, name="exit watch", daemon=True).start()
 
+    def _look(self) -> None:
+        if is_alive(self._pid, self._start):
+            self._loop.call_later(_LAST_LOOK, self._look)
+        else:
+            self._loop.call_later(0, self._ended)
+
     def _wait(self) -> None:
-        self._process.wait()
+        self._exit_code()
         self._loop.call_soon_threadsafe(self._ended)
 
     def _ended(self) -> None:
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
-        self._on_exit(self._process.wait())
+            self._fd = -1
+        self._on_exit(self._exit_code())
 
     def abandon(self) -> None:
         """Tell nobody; a child that ends after all is still reaped."""
         self._on_exit = lambda code: None
+
+
+def _find_keeper(trial_id: str, paths: TrialPaths) -> Identity | None:
+    """Return the keeper of a trial whose start was not recorded, if there is one."""
+    for pid in find_by_environment(TRIAL_MARK, trial_id):
+        if command_line(pid)[1:2] == [_KEEPER] and command_line(pid)[-1:] == [str(paths.root)]:
+            return Identity(pid, start_of(pid))
+    return None
+
+
+def _open_if_there(path: Path, flags: int) -> int:
+    """Open a pipe without waiting; -1 if it is gone, or nobody has the other end of one to write to."""
+    try:
+        return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def _open_pidfd(pid: int) -> int:

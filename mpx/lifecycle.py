@@ -71,13 +71,18 @@ def check_transition(table: dict[Any, Any], before: Any, after: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When nothing new may begin. None is no limit; `max_exec_duration` is in seconds."""
+    """When nothing new may begin, and when what began is ended.
+
+    None is no limit; `max_exec_duration` and the timeouts are in seconds.
+    """
 
     max_trial_num: int | None = None
     max_phase_num: int | None = None
     max_phases_per_trial: int | None = None
     max_exec_duration: float | None = None
     multi_phase: bool = True
+    phase_timeout: float | None = None
+    trial_timeout: float | None = None
 
     def why_no_phase(self, phases: int, phases_of_trial: int, duration: float) -> str | None:
         """Return why a trial may begin no further phase; None if it may.
@@ -116,6 +121,45 @@ class Limits:
     def phases_left(self, phases: int) -> int | None:
         """Return how many phases may still begin; None if there is no limit."""
         return None if self.max_phase_num is None else max(0, self.max_phase_num - phases)
+
+
+class EarlyDeaths:
+    """Tells when trials die as fast as they start, so that starting more is for nothing.
+
+    That is when several in a row, within a minute of their start each, failed without a result or
+    ended without having asked for parameters; several are 3 as long as there was no result at all,
+    else 10, for some trials fail in any search.
+    """
+
+    _SOON = 60.0  # seconds
+    _MOST_AT_FIRST, _MOST = 3, 10
+
+    def __init__(self) -> None:
+        self._deaths = 0
+        self._most = self._MOST_AT_FIRST
+
+    def note_result(self) -> None:
+        """A phase has a final result."""
+        self._deaths, self._most = 0, self._MOST
+
+    def note_end(self, status: TrialStatus, lived: float, results: int, asked: bool) -> str | None:
+        """A trial ended; return why no further one should begin, None if it may.
+
+        Args:
+            status: what it ended with.
+            lived: seconds from its start.
+            results: how many of its phases have a final result.
+            asked: it was given parameters.
+        """
+        in_vain = not asked if status is TrialStatus.SUCCEEDED else status is TrialStatus.FAILED
+        if not in_vain or results or lived > self._SOON:
+            self._deaths = 0
+            return None
+        self._deaths += 1
+        if self._deaths < self._most:
+            return None
+        how = "without a result" if asked else "without asking for parameters"
+        return f"{self._deaths} trials in a row ended within a minute of their start, {how}"
 
 
 def objective(value: Any) -> float | None:

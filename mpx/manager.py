@@ -1,4 +1,4 @@
-"""The process of one experiment: `python -m mpx.manager DIRECTORY READY_FD`.
+"""The process of one experiment: `python -m mpx.manager DIRECTORY READY_FD OPTIONS`.
 
 It wires the parts together and owns the loop, the signals, the control socket and the lock. What is
 decided, `experiment` decides.
@@ -8,7 +8,12 @@ the experiment's, `sys.argv` names nothing, fds 1 and 2 are `manager.log` (the c
 child that the tuner forks closes what would make a dead manager look alive.
 
 READY_FD gets one line of JSON when the first trial runs or the experiment has failed, and stays open
-until the process ends.
+until the process ends. OPTIONS is JSON: `limits` are those that `mpx resume` raised, null for a new
+experiment; `hash_seed` is what the user's PYTHONHASHSEED was, which trials are to see.
+
+A store that cannot be written now, because the disk is full, say, makes the manager wait: nothing is
+acknowledged, and it tries again until the store takes what waits. A store that never can be written
+ends the manager, and with it nothing else: trials wait for another one.
 """
 
 from __future__ import annotations
@@ -19,23 +24,32 @@ import functools
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from mpx import loader
+from mpx.checkpoints import Checkpoints
 from mpx.config.model import ExperimentConfig
 from mpx.control import ControlSocket
-from mpx.errors import StoreError
+from mpx.errors import MpxError, StoreError
 from mpx.experiment import Experiment
+from mpx.history import Past, StoredHistory
 from mpx.lifecycle import ENDED
 from mpx.loop import Loop, Timer
-from mpx.processes import kill_all, start_of
-from mpx.records import EXPERIMENT_MARK, TRIAL_MARK, ExperimentPaths
+from mpx.processes import start_of
+from mpx.records import (
+    EXPERIMENT_MARK,
+    TRIAL_MARK,
+    ErrorRecord,
+    ExperimentPaths,
+    ExperimentStatus,
+)
 from mpx.rows import ExperimentRow
 from mpx.store import Store
 from mpx.syncer import Syncer
@@ -46,6 +60,12 @@ from mpx.tuner_host import Load, TunerHost, describe_error
 _LAZY_COMMIT = 0.05
 # A tuner has this many seconds to say goodbye (`_on_exit`) when the experiment was stopped.
 _FAREWELL = 10.0
+# Seconds until a store that could not be written is tried again.
+_NEXT_TRY = 1.0
+# Seconds that a lock is waited for.
+_LAST_BREATH = 1.0
+# `manager.pid` has this many bytes from the start, so that a full disk hinders no word in it.
+_SELF_DESCRIPTION = 4096
 
 
 class Manager:
@@ -54,39 +74,70 @@ class Manager:
     Args:
         paths: the experiment's files; `experiment.json` says what to run.
         ready_fd: where to say that the first trial runs.
+        options: see the head of this module.
+
+    Raises:
+        MpxError: another manager runs, or the store cannot be opened.
     """
 
-    def __init__(self, paths: ExperimentPaths, ready_fd: int) -> None:
+    def __init__(self, paths: ExperimentPaths, ready_fd: int, options: dict[str, Any]) -> None:
         self._paths = paths
         self._ready_fd = ready_fd
         self._is_ready = False
         self._lock_fd = -1
         self._commit_timer: Timer | None = None
+        self._retry_timer: Timer | None = None
+        self._trouble: str | None = None
         self._stops = 0
         self._turn_has_notes = False
-        self._inherited = dict(os.environ)  # before the tuner can change it
+        self._inherited = _without_ours(options["hash_seed"])  # before the tuner can change it
         self._loop = Loop()
-        about = json.loads(paths.experiment.read_text())
-        self._config = ExperimentConfig.from_json(about["config"])
-        self._virtual_env: str | None = about.get("virtual_env")
-        self._host = TunerHost()
+        self._is_resuming = options["limits"] is not None
+        self._lock()
+        self._about = json.loads(paths.experiment.read_text())
+        config = ExperimentConfig.from_json(self._about["config"])
+        self._config = replace(config, **(options["limits"] or {}))
+        self._host = TunerHost(Checkpoints(paths.checkpoint, paths.kept_checkpoints))
+        if self._is_resuming:
+            self._check_store()
         self._store = Store(paths.store)
+        past = self._read_past() if self._is_resuming else None
+        self._is_resuming = past is not None
+        self._history = StoredHistory(paths.store) if past else None
         self._syncer = Syncer(self._store.sync) if self._config.durability == "power" else None
         self._service = LocalService(self._loop, paths.trial)
         self._experiment = Experiment(
             self._config,
-            _new_row(about, self._config),
+            _raised(past.experiment, self._config) if past else _new_row(self._about, self._config),
             self._store,
             self._host,
             self._service,
             self,
             self._environment,
         )
-        self._service.listener = self._experiment
+        self._service.listener = self._experiment.listener
+        if past is not None:
+            self._experiment.restore(past)
+
+    def _check_store(self) -> None:
+        """Refuse to begin anew where trials have begun: opening the store would create it."""
+        if not self._paths.store.exists() and any(self._paths.trials.iterdir()):
+            raise self._store_is_gone()
+
+    def _read_past(self) -> Past | None:
+        past = StoredHistory(self._paths.store).read()
+        if past is None and any(self._paths.trials.iterdir()):
+            raise self._store_is_gone()
+        return past
+
+    def _store_is_gone(self) -> StoreError:
+        return StoreError(
+            f"{self._paths.store} says nothing of the trials in {self._paths.trials}: it was emptied,"
+            " removed or replaced"
+        )
 
     def run(self) -> None:
         """Run the experiment to its end."""
-        self._lock()
         self._loop.on_turn_end = self._end_turn
         self._loop.on_error = self._on_bug
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -103,13 +154,17 @@ class Manager:
         self._loop.add_reader(self._host.fileno(), self._on_answers)
         if self._syncer is not None:
             self._loop.add_reader(self._syncer.fileno(), self._syncer.run_waiting)
-        self._store.put_experiment(self._experiment.row)
+        if not self._experiment.is_resuming:
+            self._store.put_experiment(self._experiment.row)
         self._store.commit()
         self._host.start()
         self._host.post([self._load()])
         self._loop.run()
         control.close()
-        self._store.close()
+        try:
+            self._store.close()
+        except StoreError as error:  # what was not acknowledged is told again, or run again
+            _log(str(error))
 
     # -- the loop, as the controller needs it -----------------------------------------------------
 
@@ -126,17 +181,37 @@ class Manager:
         else:
             self._syncer.when_durable(then, hurry=self._experiment.trial_count == 1)
 
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        return self._loop.call_later(delay, callback)
+
     def ready(self) -> None:
-        if self._is_ready:
-            return
-        self._is_ready = True
         row = self._experiment.row
-        error = row.error and asdict(row.error)
-        line = {"status": row.status.value, "reason": row.reason, "error": error}
+        self._say_ready(row.status, row.reason, row.error)
+
+    def _say_ready(
+        self, status: ExperimentStatus, reason: str | None, error: ErrorRecord | None = None
+    ) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            say_ready(self._ready_fd, status, reason, error)
+
+    def resumed(self) -> None:
+        """Keep the limits that were raised and the place where it runs, now that they hold."""
+        self._is_resuming = False
+        self._describe_self()
+        draft = self._paths.experiment.with_suffix(".draft")
+        self._about.update(config=self._config.to_json(), host=socket.gethostname())
         try:
-            os.write(self._ready_fd, json.dumps(line).encode() + b"\n")
-        except BrokenPipeError:
-            pass  # whoever started us did not wait
+            draft.write_text(json.dumps(self._about, indent=2) + "\n")
+            draft.rename(self._paths.experiment)
+        except OSError as error:
+            _log(f"cannot write {self._paths.experiment}: {error}")
+
+    def abandon(self, error: ErrorRecord, reason: str) -> None:
+        """End, and leave everything as an earlier manager left it."""
+        why = f"{reason} while it was rebuilt: {error.type}: {error.message}"
+        self._say_ready(ExperimentStatus.INTERRUPTED, why, error)
+        self._loop.stop()
 
     def finished(self) -> None:
         self.ready()
@@ -146,10 +221,13 @@ class Manager:
         while self._turn_has_notes:
             self._turn_has_notes = False
             self._experiment.end_turn()
+            if self._trouble is not None and not self._store.pending:
+                self._set_trouble(None)
 
     def _commit(self) -> None:
         self._commit_timer = None
         self._experiment.commit()
+        self._turn_has_notes = self._turn_has_notes or self._trouble is not None
 
     def _on_answers(self) -> None:
         self._experiment.on_answers(self._host.collect())
@@ -158,12 +236,20 @@ class Manager:
 
     def stop(self, drain: bool = False) -> None:
         """End the experiment; asked again without `drain`, at once."""
+        if (
+            self._experiment.is_resuming
+        ):  # nothing is taken over yet: whoever stops it ends that too
+            self._say_ready(ExperimentStatus.STOPPED, None)
+            self._loop.stop()
+            return
         self._experiment.on_stop(drain)
         if not drain:
             self._loop.call_later(self._patience(), self._give_up)
 
     def _patience(self) -> float:
-        return self._config.trial.grace_period + _FAREWELL
+        # A store that cannot be written keeps back the call that lets the tuner say goodbye.
+        farewell = _FAREWELL if self._trouble is None else 0.0
+        return self._config.trial.grace_period + farewell
 
     def _give_up(self) -> None:
         """The tuner does not return from its last call: end without its goodbye."""
@@ -182,15 +268,37 @@ class Manager:
         else:
             self._experiment.kill()
 
+    # -- what no handler expected -----------------------------------------------------------------
+
     def _on_bug(self, error: Exception) -> None:
-        """An exception that no handler expected ends the experiment, with its traceback."""
-        record = describe_error(error)
-        print(record.traceback, file=sys.stderr, flush=True)
+        """End the experiment, with the traceback; but see to a store that cannot be written."""
         if isinstance(error, StoreError):
-            # Nothing can be recorded any more; the log tells why.
-            kill_all(EXPERIMENT_MARK, self._paths.id)
-            os._exit(1)
+            self._on_store_error(error)
+            return
+        record = describe_error(error)
+        _log(record.traceback)
         self._experiment.on_failure(record, "mpx itself failed")
+
+    def _on_store_error(self, error: StoreError) -> None:
+        """Wait for better times, or leave the trials to another manager."""
+        if self._trouble is None:
+            _log(str(error))
+        self._set_trouble(str(error))
+        if not error.may_pass:
+            self._say_ready(ExperimentStatus.INTERRUPTED, str(error))
+            os._exit(1)
+        if self._retry_timer is None:
+            self._retry_timer = self._loop.call_later(_NEXT_TRY, self._retry)
+
+    def _retry(self) -> None:
+        self._retry_timer = None
+        self._turn_has_notes = True
+
+    def _set_trouble(self, trouble: str | None) -> None:
+        """Say what the manager waits for, or died of, where readers find it without the store."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._describe_self()
 
     # -- what the tuner and the trials find -------------------------------------------------------
 
@@ -212,14 +320,16 @@ class Manager:
             construct=lambda tuner_class: loader.construct(tuner_class, tuner.class_args),
             search_space="" if self._config.search_space is None else self._config.search_space,
             seed=self._experiment.row.seed,
+            history=self._history,
+            checkpoint=self._experiment.row.checkpoint,
         )
 
     def _environment(self, trial_id: str, sequence_id: int) -> dict[str, str]:
         """Return a trial's variables, over those the experiment was created with."""
         paths, environment = self._paths.trial(trial_id), dict(self._inherited)
-        if self._virtual_env is not None:
+        if sys.prefix != sys.base_prefix:
             environment["PATH"] = _first_on_path(
-                str(Path(self._virtual_env) / "bin"), environment.get("PATH", os.defpath)
+                str(Path(sys.prefix) / "bin"), environment.get("PATH", os.defpath)
             )
         environment["PYTHONPATH"] = _first_on_path(
             str(self._paths.sdk), environment.get("PYTHONPATH", "")
@@ -233,6 +343,7 @@ class Manager:
             MPX_TRIAL_DIR=str(paths.root),
             MPX_OUTPUT_DIR=str(paths.output),
             MPX_MAX_LINE_LENGTH=str(self._config.max_line_length),
+            MPX_ORPHAN_TIMEOUT=f"{self._config.trial.orphan_timeout:g}",
             NNI_PLATFORM="local",
             NNI_EXP_ID=self._paths.id,
             NNI_TRIAL_JOB_ID=trial_id,
@@ -248,11 +359,31 @@ class Manager:
 
     def _lock(self) -> None:
         """Hold the lock on manager.pid for life, and write this process's identity into it."""
-        self._lock_fd = os.open(self._paths.manager_pid, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        fcntl.lockf(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        identity = {"pid": os.getpid(), "start": start_of(os.getpid())}
-        os.ftruncate(self._lock_fd, 0)
-        os.write(self._lock_fd, json.dumps(identity).encode())
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        try:
+            # Closing any descriptor of this file frees the lock, so no code here opens it again.
+            self._lock_fd = os.open(self._paths.manager_pid, flags, 0o600)
+            is_free = _try_lock(self._lock_fd)
+        except OSError as error:
+            raise MpxError(f"cannot lock {self._paths.manager_pid}: {error}") from error
+        if not is_free:
+            raise MpxError(
+                f"experiment {self._paths.id} has a manager already, or is being stopped"
+            )
+        self._describe_self()
+
+    def _describe_self(self) -> None:
+        about = {
+            "pid": os.getpid(),
+            "start": start_of(os.getpid()),
+            "trouble": self._trouble and self._trouble[:600],
+            "is_resuming": self._is_resuming,
+        }
+        # In one write over what is there: readers never find half of it.
+        try:
+            os.pwrite(self._lock_fd, json.dumps(about).ljust(_SELF_DESCRIPTION).encode(), 0)
+        except OSError as error:
+            _log(f"cannot write {self._paths.manager_pid}: {error}")
 
     def _close_in_child(self, control: ControlSocket) -> None:
         if self._lock_fd < 0:
@@ -262,6 +393,22 @@ class Manager:
         for fd in (self._lock_fd, self._ready_fd):
             os.close(fd)
         self._lock_fd = -1
+
+
+def _try_lock(fd: int) -> bool:
+    """Lock a file; False if another process has it locked.
+
+    The last threads of a manager that was killed may hold the lock for a moment longer than it lives.
+    """
+    deadline = time.monotonic() + _LAST_BREATH
+    while True:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except (BlockingIOError, PermissionError):
+            if time.monotonic() > deadline:
+                return False
+        time.sleep(0.01)
 
 
 def _new_row(about: dict[str, Any], config: ExperimentConfig) -> ExperimentRow:
@@ -280,6 +427,37 @@ def _new_row(about: dict[str, Any], config: ExperimentConfig) -> ExperimentRow:
     )
 
 
+def _raised(row: ExperimentRow, config: ExperimentConfig) -> ExperimentRow:
+    """Return the row with the limits that hold from now on."""
+    row.max_trial_num, row.max_phase_num = config.max_trial_num, config.max_phase_num
+    return row
+
+
+def _without_ours(hash_seed: str | None) -> dict[str, str]:
+    """Return the user's environment: the manager's own, but for the seed that makes replays alike."""
+    environment = {**os.environ}
+    environment.pop("PYTHONHASHSEED", None)
+    return environment if hash_seed is None else {**environment, "PYTHONHASHSEED": hash_seed}
+
+
+def _log(text: str | None) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        pass  # the disk is full: the user is told another way, or not at all
+
+
+def say_ready(
+    fd: int, status: ExperimentStatus, reason: str | None, error: ErrorRecord | None = None
+) -> None:
+    """Tell whoever started the manager how it begins."""
+    line = {"status": status.value, "reason": reason, "error": error and asdict(error)}
+    try:
+        os.write(fd, json.dumps(line).encode() + b"\n")
+    except BrokenPipeError:
+        pass  # nobody waits
+
+
 def _first_on_path(directory: str, path: str) -> str:
     """Return a search path that begins with `directory`, with no empty entry (it would mean cwd)."""
     entries = [entry for entry in path.split(os.pathsep) if entry and entry != directory]
@@ -288,15 +466,19 @@ def _first_on_path(directory: str, path: str) -> str:
 
 def main() -> None:
     """Be the manager of the experiment that the command line names."""
-    directory, ready_fd = sys.argv[1], int(sys.argv[2])
+    directory, ready_fd, options = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
     os.set_inheritable(ready_fd, False)
     os.chdir(directory)
     sys.argv = ["mpx"]
     faulthandler.enable()  # a tuner that crashes in C leaves its Python stack in manager.log
     began = time.monotonic()
-    Manager(ExperimentPaths(Path(directory)), ready_fd).run()
-    print(f"the manager ended after {time.monotonic() - began:.1f} s", flush=True)
-    sys.stdout.flush()
+    try:
+        Manager(ExperimentPaths(Path(directory)), ready_fd, options).run()
+    except MpxError as error:
+        _log(str(error))
+        say_ready(ready_fd, ExperimentStatus.INTERRUPTED, str(error))
+        os._exit(1)
+    _log(f"the manager ended after {time.monotonic() - began:.1f} s")
     # A tuner's threads, or its hanging last call, are no reason to stay.
     os._exit(0)
 

@@ -6,19 +6,22 @@ One short handler for each message of a trial. Each changes rows and notes what 
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from mpx.errors import RemoteProtocolError
+from mpx.history import Past
 from mpx.lifecycle import Limits, is_better, objective
-from mpx.protocol import ASKED
+from mpx.protocol import ASKED, IDLE
 from mpx.records import PhaseStatus
-from mpx.rows import ExperimentRow, PhaseRow
+from mpx.rows import ExperimentRow, Offer, PhaseRow
 from mpx.store import Store
 from mpx.trial_run import TrialRun, as_text
 from mpx.tuner_host import Ask, PhaseEnd, Tell
 from mpx.turn import Outbox
-from mpx.wire import encode, too_long
+from mpx.wire import decode, encode, too_long
 
 NO_MORE = "the tuner has no more parameters"
 # How often a trial may ask on after it was told that there are no more parameters.
@@ -36,12 +39,15 @@ class Phases:
         outbox: takes notes.
         clock: seconds since the epoch.
         duration: seconds the experiment has run.
+        watch: called with a trial that was given parameters, if phases have a time limit.
         on_result: called after each final result.
         on_impatience: called with a trial that does not stop asking, and the reason to end it.
 
     Attributes:
-        begun: phases open or ended.
+        begun: phases open or ended, but for those that are offered again.
+        offers: parameters to be tried again, in the order of their ids.
         asking: parameter_id → trial, where the tuner has not answered.
+        took_back: an ask was taken back that the tuner knows of, and no resume will.
         closing: why no phase begins any more; None if they may.
     """
 
@@ -54,6 +60,7 @@ class Phases:
         outbox: Outbox,
         clock: Callable[[], float],
         duration: Callable[[], float],
+        watch: Callable[[TrialRun], None],
         on_result: Callable[[], None],
         on_impatience: Callable[[TrialRun, str], None],
     ) -> None:
@@ -64,19 +71,58 @@ class Phases:
         self._outbox = outbox
         self._clock = clock
         self._duration = duration
+        self._watch = watch
         self._on_result = on_result
         self._on_impatience = on_impatience
         self._next_id = 1
         self._next_parameter_id = 0
+        self._last_unanswered = -1  # of an earlier manager
         self._best_score: float | None = None
         self.begun = 0
+        self.offers: list[Offer] = []
         self.asking: dict[int, TrialRun] = {}
+        self.took_back = False
         self.closing: str | None = None
 
-    @property
-    def next_parameter_id(self) -> int:
-        """The parameter_id of the phase that is opened next."""
-        return self._next_parameter_id
+    def restore(self, past: Past) -> None:
+        """Go on with the phases of an earlier manager."""
+        self._next_id = past.next_phase_id
+        self._next_parameter_id = past.next_parameter_id
+        self._last_unanswered = past.last_unanswered
+        self._best_score = past.best_score
+        self.begun = past.phases_begun
+        self.offers = list(past.offers)
+
+    def take_back(self, row: PhaseRow) -> None:
+        """Forget a phase of an earlier manager that has no parameters: it never was."""
+        self._store.remove_phase(row)
+        self.begun -= 1
+        if row.parameter_id == self._next_parameter_id - 1 > self._last_unanswered:
+            self._next_parameter_id -= 1
+
+    def greet(self, trial: TrialRun, error: str | None = None) -> None:
+        """Tell a trial that its manager is another one, and again what the last one told it last.
+
+        Args:
+            trial: the trial.
+            error: why its last message, a request, could not be met.
+        """
+        connection, row = trial.connection, trial.row
+        self._outbox.send(trial, connection.welcome())
+        if not connection.last_seq:
+            return
+        self._outbox.send(trial, connection.ack())
+        phase = trial.open
+        if phase is not None and phase.request_seq == connection.last_seq:
+            assert phase.parameters is not None
+            data = connection.parameters_again(
+                phase.parameter_id, phase.phase_index, phase.parameters
+            )
+            self._outbox.send(trial, data)
+        elif error is not None:
+            self._outbox.send(trial, connection.error(error))
+        elif connection.state is IDLE and row.seq == connection.last_seq and row.reason:
+            self._outbox.send(trial, connection.no_more_again(row.reason))
 
     def on_message(self, trial: TrialRun, message: dict[str, Any]) -> None:
         """Take in one message of a trial."""
@@ -87,8 +133,18 @@ class Phases:
             self._close(
                 trial, PhaseStatus.ABANDONED, "the process that asked for it ended without a result"
             )
-        trial.row.session = trial.connection.session
-        self._store.put_trial(trial.row)
+        waiting = trial.prepared or trial.asking
+        if waiting is not None:  # its next request, whenever that comes, is this session's
+            waiting.request_seq = None
+            self._store.put_phase(waiting)
+        row, connection = trial.row, trial.connection
+        row.session, row.resends, row.seq = (
+            connection.session,
+            connection.resends,
+            connection.last_seq,
+        )
+        row.session_start = trial.phases - (waiting is not None)
+        self._store.put_trial(row)
         self._outbox.send(trial, trial.connection.welcome())
 
     def _on_request(self, trial: TrialRun, message: dict[str, Any]) -> None:
@@ -105,35 +161,58 @@ class Phases:
             )
             if reason:
                 self._refuse(trial, reason)
+            elif self.offers:
+                self._hand_over(trial, self.open_offer(trial))
             else:
                 self._ask(trial)
 
     def _ask(self, trial: TrialRun) -> None:
         row = self.open(trial)
         row.request_seq = trial.connection.last_seq
-        self._outbox.post(Ask(row.parameter_id, trial.row.trial_id))
+        row.asked = self._outbox.post(Ask(row.parameter_id, trial.row.trial_id))
+        if trial.row.attempt:
+            self._set_attempt(trial, 0)
 
     def open(self, trial: TrialRun) -> PhaseRow:
         """Begin a phase for which the tuner is about to be asked."""
+        row = self._begin(trial, self._next_parameter_id)
+        self._next_parameter_id += 1
+        trial.asking = row
+        self.asking[row.parameter_id] = trial
+        return row
+
+    def open_offer(self, trial: TrialRun) -> PhaseRow:
+        """Begin a phase with parameters that are tried again."""
+        offer = self.offers.pop(0)
+        row = self._begin(trial, offer.parameter_id)
+        row.parameters = offer.parameters
+        self._set_attempt(trial, offer.attempt)
+        return row
+
+    def _begin(self, trial: TrialRun, parameter_id: int) -> PhaseRow:
         row = PhaseRow(
             id=self._next_id,
             sequence_id=trial.row.sequence_id,
             phase_index=trial.phases,
-            parameter_id=self._next_parameter_id,
+            parameter_id=parameter_id,
             requested_at=self._clock(),
         )
         self._next_id += 1
-        self._next_parameter_id += 1
         self.begun += 1
+        if not trial.phases:
+            trial.first_parameter_id = parameter_id
         trial.phases += 1
-        trial.asking = row
-        self.asking[row.parameter_id] = trial
         self._store.add_phase(row)
         return row
+
+    def _set_attempt(self, trial: TrialRun, attempt: int) -> None:
+        trial.row.attempt = attempt
+        self._store.put_trial(trial.row)
 
     def on_parameters(self, trial: TrialRun, row: PhaseRow, text: str | None) -> None:
         """Take in the tuner's answer to a running trial; None: there are no more."""
         if text is None:
+            self.note_unanswered(trial, row)
             self._withdraw(trial, row)
             self._refuse(trial, self.closing or NO_MORE)
             return
@@ -144,20 +223,66 @@ class Phases:
         else:
             trial.prepared = row  # the process that asked is gone; the next one gets it
 
-    def lose(self, trial: TrialRun, reason: str) -> None:
-        """End what a trial that ended had open, asked for, or not yet asked for."""
-        for phase in (trial.open, trial.prepared, trial.asking):
-            if phase is not None:
-                self.asking.pop(phase.parameter_id, None)
+    def note_unanswered(self, trial: TrialRun, row: PhaseRow) -> None:
+        """Record that the tuner was asked, and had nothing; not if it failed."""
+        if row.asked is not None and self._outbox.takes_calls:
+            is_first = row.phase_index == 0
+            trial_id = trial.row.trial_id
+            self._store.add_unanswered(row.asked, row.parameter_id, trial_id, is_first)
+
+    def lose(self, trial: TrialRun, reason: str, again: bool) -> None:
+        """End what a trial that ended had open, asked for, or not yet asked for.
+
+        Args:
+            trial: the trial.
+            reason: why its phases are LOST.
+            again: it was not their fault: they count for no limit, and are offered again.
+        """
+        for phase in trial.unended:
+            self.asking.pop(phase.parameter_id, None)
+            if again and phase.parameters is not None:
+                self._offer_again(trial, phase, reason)
+            elif again and self.closing is not None:
+                self._take_back_ask(trial, phase)
+            else:
                 self._end_without_result(trial, phase, PhaseStatus.LOST, reason)
 
-    def turn_away(self, trial: TrialRun, reason: str) -> None:
-        """Tell a trial that waits for the tuner that there is no more."""
+    def _take_back_ask(self, trial: TrialRun, row: PhaseRow) -> None:
+        """Forget a phase for which the tuner has not answered: after a resume it is asked anew."""
+        self.took_back = True
+        self._withdraw(trial, row)
+
+    def _offer_again(self, trial: TrialRun, row: PhaseRow, reason: str) -> None:
+        assert row.parameters is not None
+        self._store.set_phase_status(row, PhaseStatus.LOST)
+        row.counts, row.reason, row.ended_at = False, reason, self._clock()
+        self.begun -= 1
+        offer = Offer(row.parameter_id, row.parameters, trial.row.attempt)
+        insort(self.offers, offer, key=attrgetter("parameter_id"))
+        self._outbox.changed()
+
+    def turn_away(self, trial: TrialRun) -> None:
+        """Tell a trial that waits for the tuner that nothing more begins."""
         row, trial.asking = trial.asking, None
         assert row is not None
+        assert self.closing is not None
         self.asking.pop(row.parameter_id)
-        self._end_without_result(trial, row, PhaseStatus.LOST, reason)
-        self._refuse(trial, self.closing or reason)
+        self._take_back_ask(trial, row)
+        self._refuse(trial, self.closing)
+
+    def tell(self, row: PhaseRow, trial_id: str) -> None:
+        """Tell the tuner of the end of a phase that an earlier one was not told of."""
+        call: Tell | PhaseEnd = PhaseEnd(row.parameter_id, trial_id)
+        if row.status is PhaseStatus.SUCCEEDED:
+            assert row.value is not None
+            call = Tell(row.parameter_id, decode(row.value), trial_id)
+        row.told = self._outbox.post(call)
+        self._store.put_phase(row)
+
+    def time_out(self, trial: TrialRun, reason: str) -> None:
+        """End the open phase, which took too long."""
+        trial.connection.close_phase()
+        self._close(trial, PhaseStatus.FAILED, reason)
 
     def _hand_over(self, trial: TrialRun, row: PhaseRow) -> None:
         """Give a trial the parameters it asked for."""
@@ -175,13 +300,17 @@ class Phases:
         self._outbox.mark(trial, f"phase {row.phase_index} · parameter_id {row.parameter_id}")
         data = trial.connection.parameters(row.parameter_id, row.phase_index, row.parameters)
         self._outbox.send(trial, data)
+        if self._limits.phase_timeout is not None:
+            self._watch(trial)
 
     def _refuse(self, trial: TrialRun, reason: str) -> None:
         """Answer a request by: no more."""
         trial.refusals += 1
+        trial.cut_short = trial.cut_short or self.closing is not None
+        trial.row.seq = trial.connection.last_seq
+        self._store.put_trial(trial.row)
         if trial.refusals == 1:
             trial.row.reason = f"no more phases: {reason}"
-            self._store.put_trial(trial.row)
             self._outbox.mark(trial, trial.row.reason)
         elif trial.refusals > _PATIENCE:
             self._on_impatience(
@@ -195,7 +324,10 @@ class Phases:
         assert trial.open is not None
         value = encode(message.get("value"))
         self._store.add_intermediate(trial.open, value, trial.connection.last_seq, self._clock())
-        self._outbox.changed()
+        if message.get("ack") is True:
+            self._outbox.acknowledge(trial)
+        else:
+            self._outbox.changed()
 
     def _on_final(self, trial: TrialRun, message: dict[str, Any]) -> None:
         row, trial.open = trial.open, None
@@ -206,9 +338,10 @@ class Phases:
         row.final_seq = trial.connection.last_seq
         row.ended_at = self._clock()
         self._store.set_phase_status(row, PhaseStatus.SUCCEEDED)
+        trial.results += 1
         self._rank(row)
         self._outbox.acknowledge(trial)
-        self._outbox.post(Tell(row.parameter_id, value, trial.row.trial_id))
+        row.told = self._outbox.post(Tell(row.parameter_id, value, trial.row.trial_id))
         self._on_result()
 
     def _on_failed(self, trial: TrialRun, message: dict[str, Any]) -> None:
@@ -252,11 +385,11 @@ class Phases:
         self._store.set_phase_status(row, status)
         row.reason = reason
         row.ended_at = self._clock()
-        self._outbox.post(PhaseEnd(row.parameter_id, trial.row.trial_id))
+        row.told = self._outbox.post(PhaseEnd(row.parameter_id, trial.row.trial_id))
         self._outbox.changed()
 
     def _withdraw(self, trial: TrialRun, row: PhaseRow) -> None:
-        """Forget a phase for which there were no parameters: it never was."""
+        """Forget a phase that has no parameters: it never was."""
         self.begun -= 1
         trial.phases -= 1
         self._store.remove_phase(row)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mpx.experiment import Experiment
-from mpx.records import TrialSpec
+from mpx.records import ErrorRecord, TrialSpec
 from mpx.training_service.base import Identity
 from mpx.tuner_host import Call
 
@@ -30,6 +30,22 @@ class FakeMailbox:
         self.calls += calls
 
 
+class FakeTimer:
+    """Rings when it is told to."""
+
+    def __init__(self, delay: float, callback: Callable[[], None]) -> None:
+        self.delay = delay
+        self.callback = callback
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+    def ring(self) -> None:
+        assert not self.is_cancelled
+        self.callback()
+
+
 class FakeTurns:
     """A loop that turns when it is told to, and a disk that syncs when it is told to.
 
@@ -47,6 +63,9 @@ class FakeTurns:
         self.is_finished = False
         self.syncs = 0
         self.syncs_at_once = True
+        self.timers: list[FakeTimer] = []
+        self.abandoned: str | None = None
+        self.is_resumed = False
         self._turn_is_due = False
         self._waiting: list[Callable[[], None]] = []
 
@@ -62,6 +81,17 @@ class FakeTurns:
         self._waiting.append(then)
         if self.syncs_at_once:
             self.sync()
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> FakeTimer:
+        timer = FakeTimer(delay, callback)
+        self.timers.append(timer)
+        return timer
+
+    def resumed(self) -> None:
+        self.is_resumed = True
+
+    def abandon(self, error: ErrorRecord, reason: str) -> None:
+        self.abandoned = f"{reason}: {error.message}"
 
     def ready(self) -> None:
         self.is_ready = True
@@ -91,6 +121,8 @@ class FakeService:
         killed: trial ids, as `kill` was called.
         logs: what was logged for each trial.
         start_error: what the next `start` raises.
+        living: trial ids of those that `find` finds.
+        adopted: trial id → the identity it was adopted with, None if it had ended.
         on_start: called before a trial starts.
         on_send: called with a trial's id and what is sent to it.
     """
@@ -101,6 +133,8 @@ class FakeService:
         self.killed: list[str] = []
         self.logs: dict[str, bytes] = {}
         self.start_error: OSError | None = None
+        self.living: set[str] = set()
+        self.adopted: dict[str, Identity | None] = {}
         self.on_start: Callable[[TrialSpec], None] = lambda spec: None
         self.on_send: Callable[[str, bytes], None] = lambda trial_id, data: None
 
@@ -110,7 +144,15 @@ class FakeService:
         self.on_start(spec)
         self.started.append(spec)
         self.logs[spec.trial_id] = b""
+        self.living.add(spec.trial_id)
         return Identity(1000 + len(self.started), f"boot:{len(self.started)}")
+
+    def find(self, trial_id: str, identity: Identity | None) -> Identity | None:
+        return (identity or Identity(1, "boot:0")) if trial_id in self.living else None
+
+    def adopt(self, spec: TrialSpec, identity: Identity | None, session: str | None) -> None:
+        self.adopted[spec.trial_id] = identity
+        self.logs.setdefault(spec.trial_id, b"")
 
     def send(self, trial_id: str, data: bytes) -> None:
         self.on_send(trial_id, data)

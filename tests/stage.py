@@ -7,6 +7,7 @@ controller may never do is checked while it plays.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections import Counter, deque
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 
 from mpx.config.model import ExperimentConfig, TrialConfig, TunerConfig
 from mpx.experiment import Experiment
+from mpx.history import StoredHistory
 from mpx.protocol import TrialConnection
 from mpx.records import ErrorRecord, ExitStatus, TrialSpec
 from mpx.rows import ExperimentRow
@@ -29,6 +31,7 @@ from mpx.tuner_host import (
     Loaded,
     Parameters,
     PhaseEnd,
+    Recorded,
     Tell,
     TrialEnd,
 )
@@ -55,6 +58,7 @@ class Peer:
         self.raw = b""
         self.connection: TrialConnection | None = None
         self.awaits: str | None = None
+        self.is_alive = True
         self._write = write
         self._max_line = max_line
         self._sessions = 0
@@ -63,20 +67,32 @@ class Peer:
         """Begin to speak as a new process of the trial."""
         self._sessions += 1
         self.connection = TrialConnection(self._max_line)
-        self._say(self.connection.hello("test", self._sessions, f"session {self._sessions}"))
+        self.connection.hello("test", self._sessions, f"session {self._sessions}")
+        self._say()
         return self.connection
 
     def ask(self) -> None:
-        self._say(self._speaker().request(), awaits="parameters")
+        self._speaker().request()
+        self._say(awaits="parameters")
 
     def report(self, value: Any) -> None:
-        self._say(self._speaker().final(value), awaits="ack")
+        self._speaker().final(value)
+        self._say(awaits="ack")
 
     def mention(self, value: Any) -> None:
-        self._say(self._speaker().intermediate(value))
+        self._speaker().intermediate(value)
+        self._say()
 
     def fail(self, kind: str, message: str, traceback: str) -> None:
-        self._say(self._speaker().failed(kind, message, traceback), awaits="ack")
+        self._speaker().failed(kind, message, traceback)
+        self._say(awaits="ack")
+
+    def say_again(self) -> bool:
+        """Say what another manager has to be told again; False if there is nothing."""
+        if self.connection is None or not self.connection.to_write or not self.is_alive:
+            return False
+        self._say(self.awaits)
+        return True
 
     def hear(self, data: bytes) -> None:
         self.raw += data
@@ -85,15 +101,20 @@ class Peer:
             return
         for message in self.connection.receive(data):
             self.heard.append(message)
-            if message["type"] in _MEETS.get(self.awaits, ()):
+            answers = message["type"] in _MEETS.get(self.awaits, ())
+            if answers and message["seq"] in (self.connection.seq, None):  # None: an error's
                 self.awaits = None
 
     def _speaker(self) -> TrialConnection:
         return self.connection or self.hello()
 
-    def _say(self, writes: list[bytes], awaits: str | None = None) -> None:
+    def _say(self, awaits: str | None = None) -> None:
         self.awaits = awaits
-        self._write(b"".join(writes))
+        assert self.connection is not None
+        waiting = self.connection.to_write
+        data = b"".join(write for _, writes in waiting for write in writes)
+        waiting.clear()
+        self._write(data)
 
     def answers(self) -> list[str]:
         """Return what the manager answered to each ask: parameters, or why there are none."""
@@ -106,9 +127,15 @@ class Peer:
 
 
 class Tuner:
-    """Reads what is posted for the tuner, and checks that it comes in an order a tuner can stand."""
+    """Reads what is posted for the tuner, and checks that it comes in an order a tuner can stand.
 
-    def __init__(self) -> None:
+    Args:
+        counts: says whether a phase of that parameter_id, in that trial, is on record and is not to be
+            tried again.
+    """
+
+    def __init__(self, counts: Callable[[int, str], bool]) -> None:
+        self._counts = counts
         self.questions: deque[int] = deque()
         self.story: list[str] = []
         self.failed = False
@@ -131,6 +158,14 @@ class Tuner:
             return Parameters(parameter_id, None)
         return Parameters(parameter_id, encode(parameters))
 
+    def read_again(self, recorded: Recorded) -> None:
+        """Read a call of an earlier manager, whose answers are on record."""
+        self.read(recorded.call)
+        for parameter_id, text in recorded.answers.items():
+            self.questions.remove(parameter_id)
+            if text is None:
+                self._refused.add(parameter_id)
+
     def fail(self) -> None:
         """Answer nothing any more; nothing but the last call may come."""
         self.failed = True
@@ -140,7 +175,7 @@ class Tuner:
         """Everything that was handed out has ended, every trial is gone, and that was said last."""
         assert self._finished
         for trial_id, asked in self._asked.items():
-            if not self.failed and not self._refused.issuperset(asked):
+            if not self.failed and any(self._counts(number, trial_id) for number in asked):
                 assert trial_id in self._gone
                 self._check_ended(trial_id)
 
@@ -154,7 +189,7 @@ class Tuner:
     def _read_ask(self, call: Ask) -> None:
         self.story.append(f"ask {call.parameter_id}")
         self._check_ended(call.trial_id)
-        self._asked[call.trial_id].append(call.parameter_id)
+        self._asked.setdefault(call.trial_id, []).append(call.parameter_id)
         self.questions.append(call.parameter_id)
 
     def _read_tell(self, call: Tell) -> None:
@@ -166,7 +201,7 @@ class Tuner:
         self._end_phase(call.trial_id, call.parameter_id)
 
     def _end_phase(self, trial_id: str, parameter_id: int) -> None:
-        assert parameter_id in self._asked[trial_id]
+        assert any(parameter_id in asked for asked in self._asked.values())
         assert parameter_id not in self._refused
         assert trial_id not in self._gone
         self._ended[parameter_id] += 1
@@ -174,7 +209,7 @@ class Tuner:
 
     def _read_trial_end(self, call: TrialEnd) -> None:
         self.story.append(f"gone {call.parameter_id} {'well' if call.success else 'ill'}")
-        assert call.parameter_id == self._asked[call.trial_id][0]
+        assert call.parameter_id == self._first(call)
         assert call.trial_id not in self._gone
         self._check_ended(call.trial_id)
         self._gone.add(call.trial_id)
@@ -185,8 +220,15 @@ class Tuner:
 
     def _check_ended(self, trial_id: str) -> None:
         """All that the trial has asked for so far has ended: the promise of order."""
-        for parameter_id in self._asked[trial_id]:
-            assert parameter_id in self._refused or self._ended[parameter_id] == 1, parameter_id
+        for parameter_id in self._asked.get(trial_id, []):
+            if parameter_id not in self._refused and self._counts(parameter_id, trial_id):
+                assert self._ended[parameter_id] == 1, parameter_id
+
+    def _first(self, call: TrialEnd) -> int:
+        """Return the parameter_id of the trial's first phase; one that was tried again is not asked for."""
+        asked = self._asked.get(call.trial_id, [])
+        others = {p for trial, ids in self._asked.items() if trial != call.trial_id for p in ids}
+        return call.parameter_id if call.parameter_id in others else asked[0]
 
     _READERS: dict[type, Callable[[Tuner, Any], None]] = {
         AskFirst: _read_first,
@@ -216,7 +258,7 @@ class Stage:
         self.mailbox = FakeMailbox()
         self.service = FakeService()
         self.service.on_send, self.service.on_start = self._on_send, self._on_start
-        self.tuner = Tuner()
+        self.tuner = Tuner(self._counts)
         self.peers: dict[str, Peer] = {}
         self.path = directory / "experiment.db"
         self.store = Store(self.path)
@@ -235,7 +277,10 @@ class Stage:
         )
         self.store.put_experiment(self.row)
         self.store.commit()
-        self.experiment = Experiment(
+        self.experiment = self._experiment()
+
+    def _experiment(self) -> Experiment:
+        return Experiment(
             self.config,
             self.row,
             self.store,
@@ -245,6 +290,42 @@ class Stage:
             lambda trial_id, sequence_id: {"MPX_TRIAL_ID": trial_id},
             self.clock,
         )
+
+    def crash(self, *dead: int) -> None:
+        """The manager dies, and with it the trials of these numbers; another one begins.
+
+        What was not committed is gone. The tuner's calls on record are made again; what it never
+        answered, it answers now.
+        """
+        for number in dead:
+            self.service.living.discard(self.trial_id(number))
+        self.store._connection.close()  # as a death does, and unlike `close`
+        os.close(self.store._wal_fd)
+        syncs_at_once = self.turns.syncs_at_once
+        self.turns, self.mailbox, self._calls_read = FakeTurns(), FakeMailbox(), 0
+        self.turns.syncs_at_once = syncs_at_once
+        self.store = Store(self.path)
+        history = StoredHistory(self.path)
+        past = history.read()
+        assert past is not None
+        self.row = past.experiment
+        self.experiment = self._experiment()
+        self.experiment.restore(past)
+        self.store.commit()
+        self.tuner = Tuner(self._counts)
+        for recorded in history.calls(0):
+            self.tuner.read_again(recorded)
+
+    def resume(self) -> None:
+        """The tuner is rebuilt, and the trials that live are adopted; the others have their end."""
+        late = [self.tuner.answer("late") for _ in [*self.tuner.questions]]
+        self.experiment.on_answers([*late, Loaded(None)])
+        self.turn()
+        for trial_id, identity in [*self.service.adopted.items()]:
+            if identity is None:
+                del self.service.adopted[trial_id]
+                self.experiment.listener.on_exit(trial_id, ExitStatus(None))
+                self.turn()
 
     def close(self) -> None:
         self._disk.close()
@@ -259,6 +340,12 @@ class Stage:
     def turn(self) -> None:
         """End the turn, and let the tuner read its mail."""
         self.turns.run(self.experiment)
+        self._read_mail()
+        while sum(peer.say_again() for peer in self.peers.values()):
+            self.turns.run(self.experiment)
+            self._read_mail()
+
+    def _read_mail(self) -> None:
         while self._calls_read < len(self.mailbox.calls):
             self.tuner.read(self.mailbox.calls[self._calls_read])
             self._calls_read += 1
@@ -273,7 +360,7 @@ class Stage:
         return self.peers[self.trial_id(number)]
 
     def says(self, trial_id: str, data: bytes) -> None:
-        self.experiment.on_output(trial_id, data)
+        self.experiment.listener.on_output(trial_id, data)
 
     def _on_start(self, spec: TrialSpec) -> None:
         (parameters,) = self._one(
@@ -288,10 +375,13 @@ class Stage:
 
     def _on_send(self, trial_id: str, data: bytes) -> None:
         peer = self.peers[trial_id]
-        before = len(peer.heard)
+        before, seq = len(peer.heard), peer.connection and peer.connection.seq
+        awaits_ack = peer.awaits == "ack"
         peer.hear(data)
         for message in peer.heard[before:]:
-            self._check_is_on_disk(trial_id, message)
+            # To another manager's welcome belongs an ack of whatever came last.
+            if message["type"] != "ack" or (awaits_ack and message["seq"] == seq):
+                self._check_is_on_disk(trial_id, message)
 
     def _check_is_on_disk(self, trial_id: str, message: dict[str, Any]) -> None:
         """Nothing is sent before it is committed."""
@@ -309,6 +399,12 @@ class Stage:
                 message["seq"],
             )
             assert status in ("SUCCEEDED", "FAILED")
+
+    def _counts(self, parameter_id: int, trial_id: str) -> bool:
+        query = """SELECT count(*) FROM phases p JOIN trials t USING (sequence_id)
+            WHERE p.parameter_id = ? AND t.trial_id = ? AND p.counts"""
+        (found,) = self._one(query, parameter_id, trial_id)
+        return bool(found)
 
     def _one(self, query: str, *values: Any) -> Any:
         return self._disk.execute(query, values).fetchone()
@@ -435,12 +531,28 @@ def says(trial: int, **message: Any) -> Event:
 def exits(trial: int, code: int | None = 0, survivors: tuple[int, ...] = ()) -> Event:
     """The trial's command has ended."""
     status = ExitStatus(code, survivors)
-    return lambda stage: stage.experiment.on_exit(stage.trial_id(trial), status)
+
+    def event(stage: Stage) -> None:
+        stage.service.living.discard(stage.trial_id(trial))
+        stage.peer(trial).is_alive = False
+        stage.experiment.listener.on_exit(stage.trial_id(trial), status)
+
+    return event
 
 
 def stops(drain: bool = False) -> Event:
     """The user stops the experiment."""
     return lambda stage: stage.experiment.on_stop(drain)
+
+
+def crashes(*dead: int) -> Event:
+    """The manager dies, and with it these trials; another one takes over."""
+
+    def event(stage: Stage) -> None:
+        stage.crash(*dead)
+        stage.resume()
+
+    return event
 
 
 def passes(seconds: float) -> Event:

@@ -11,6 +11,7 @@ from mpx.lifecycle import (
     EXPERIMENT_TRANSITIONS,
     PHASE_TRANSITIONS,
     TRIAL_TRANSITIONS,
+    EarlyDeaths,
     IllegalTransitionError,
     Limits,
     check_transition,
@@ -109,6 +110,62 @@ def test_without_limits_anything_may_begin():
 
 def test_how_many_phases_are_left():
     assert [LIMITS.phases_left(phases) for phases in (0, 9, 10, 11)] == [10, 1, 0, 0]
+
+
+FAILED, SUCCEEDED = TrialStatus.FAILED, TrialStatus.SUCCEEDED
+WHY = "trials in a row ended within a minute of their start, without a result"
+NEVER_ASKED = WHY.replace("without a result", "without asking for parameters")
+
+
+def dies(deaths, status=FAILED, lived=1.0, results=0, asked=True):
+    """A trial ends, by default as if its code were broken."""
+    return deaths.note_end(status, lived, results, asked)
+
+
+@pytest.mark.parametrize(
+    "how", [{"status": FAILED}, {"status": FAILED, "asked": False}, {"lived": 60.0}, {"lived": 0.0}]
+)
+def test_three_early_deaths_are_enough_where_nothing_ever_went_well(how):
+    deaths = EarlyDeaths()
+    why = f"3 {WHY if how.get('asked', True) else NEVER_ASKED}"
+    assert [dies(deaths, **how) for _ in range(3)] == [None, None, why]
+
+
+def test_a_trial_that_ends_well_without_having_asked_is_an_early_death():
+    deaths = EarlyDeaths()
+    how = {"status": SUCCEEDED, "asked": False}
+    why = f"3 {WHY if how.get('asked', True) else NEVER_ASKED}"
+    assert [dies(deaths, **how) for _ in range(3)] == [None, None, why]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"status": SUCCEEDED},
+        {"lived": 60.1},
+        {"status": SUCCEEDED, "asked": False, "lived": 60.1},
+        {"results": 1},
+        {"status": TrialStatus.USER_CANCELED},
+        {"status": TrialStatus.SYS_CANCELED},
+        {"status": TrialStatus.EARLY_STOPPED},
+    ],
+)
+def test_what_is_no_early_death_ends_the_row(how):
+    deaths = EarlyDeaths()
+    assert [dies(deaths, **how) for _ in range(20)] == [None] * 20
+    assert [dies(deaths) for _ in range(2)] == [None] * 2
+    assert dies(deaths, **how) is None
+    assert [dies(deaths) for _ in range(3)] == [None, None, f"3 {WHY}"]
+
+
+def test_after_a_result_ten_early_deaths_in_a_row_are_needed():
+    deaths = EarlyDeaths()
+    dies(deaths)
+    dies(deaths)
+    deaths.note_result()
+    assert [dies(deaths) for _ in range(9)] == [None] * 9
+    deaths.note_result()
+    assert [dies(deaths) for _ in range(10)] == [None] * 9 + [f"10 {WHY}"]
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,16 @@ class Lab:
             check=False,
         )
 
+    def start(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
+        """Start a command and leave it running."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def command(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, "-m", "mpx", *map(str, arguments)]
 

@@ -12,8 +12,9 @@ import pytest
 from mpx import api
 from mpx.api import reading
 from mpx.errors import UsageError
+from mpx.processes import start_of
 from mpx.records import ExperimentPaths, ExperimentStatus, PhaseStatus, TrialStatus
-from mpx.rows import ExperimentRow
+from mpx.rows import ExperimentRow, TrialRow
 from mpx.store import Store
 from tests import stored
 from tests.stored import MOMENT
@@ -27,6 +28,100 @@ def test_running_experiment_whose_manager_died_is_interrupted(tmp_path: Path) ->
     assert record.status == "INTERRUPTED"
     assert "manager died" in (record.reason or "")
     assert not record.manager_alive
+
+
+def put_trials(paths: ExperimentPaths, *pids: int | None) -> None:
+    """Let the experiment have trials that run as these processes; None: one that was not started."""
+    store = Store(paths.store)
+    for number, pid in enumerate(pids, 1):  # beside trial 0, which has ended
+        row = TrialRow(f"trial{number}", number, MOMENT, TrialStatus.WAITING)
+        if pid is not None:
+            row.status, row.pid, row.process_start = TrialStatus.RUNNING, pid, start_of(pid)
+        store.put_trial(row)
+    store.commit()
+    store.close()
+
+
+DEAD = stored.DEAD_MANAGER["pid"]
+
+
+@pytest.mark.parametrize(
+    ("pids", "said"),
+    [
+        ([os.getpid()], "1 of its trials still runs and can go on"),
+        ([os.getpid(), DEAD, os.getppid()], "2 of its trials still run and can go on"),
+        ([DEAD, None], "None of its trials runs any more"),
+        ([], "None of its trials runs any more"),
+    ],
+)
+def test_interrupted_experiment_says_what_still_runs_and_what_to_type(
+    tmp_path: Path, pids: list[int | None], said: str
+) -> None:
+    paths = stored.experiment(tmp_path, status=ExperimentStatus.RUNNING)
+    put_trials(paths, *pids)
+    assert api.show(paths).reason == (
+        "the manager died without ending the experiment; `mpx logs Ab3dEf12 --manager` may tell why."
+        f" {said}: `mpx resume Ab3dEf12` takes everything up again, `mpx stop Ab3dEf12` ends what is"
+        " left"
+    )
+
+
+def test_interrupted_experiment_without_a_record_says_that_something_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = stored.experiment(tmp_path, status=ExperimentStatus.RUNNING)
+    paths.store.unlink()
+    assert "None of its trials runs any more: `mpx" in (api.show(paths).reason or "")
+    monkeypatch.setattr(reading, "processes_of", lambda paths: [os.getpid()])
+    assert "Something that its trials started still runs: `mpx" in (api.show(paths).reason or "")
+
+
+@pytest.mark.parametrize(("pid", "is_gone"), [(os.getpid(), False), (DEAD, True), (None, True)])
+def test_trial_without_a_process_is_told_from_others_once_the_manager_is_dead(
+    tmp_path: Path, pid: int | None, is_gone: bool
+) -> None:
+    paths = stored.experiment(tmp_path, status=ExperimentStatus.RUNNING)
+    put_trials(paths, pid)
+    assert [each.is_gone for each in api.detail(paths).running] == [is_gone]
+    # A manager that lives sees to it itself.
+    stored.say_who_manages(paths, os.getpid())
+    assert [each.is_gone for each in api.detail(paths).running] == [False]
+
+
+def test_what_ran_on_another_machine_is_not_said_to_be_dead(tmp_path: Path) -> None:
+    paths = stored.experiment(tmp_path, status=ExperimentStatus.RUNNING)
+    put_trials(paths, DEAD)
+    about = json.loads(paths.experiment.read_text())
+    paths.experiment.write_text(json.dumps({**about, "host": "elsewhere"}))
+    record = api.show(paths)
+    assert record.status == "INTERRUPTED"
+    assert (record.reason or "").startswith("it ran on elsewhere, and this is ")
+    assert "cannot be seen from here" in (record.reason or "")
+    assert [each.is_gone for each in api.detail(paths).running] == [False]
+
+
+TROUBLE = "cannot write to the store: database or disk is full"
+
+
+def test_trouble_of_a_manager_is_told_while_it_lives_and_when_it_died(tmp_path: Path) -> None:
+    paths = stored.experiment(tmp_path, status=ExperimentStatus.RUNNING)
+    me = {"pid": os.getpid(), "start": start_of(os.getpid()), "trouble": TROUBLE}
+    paths.manager_pid.write_text(json.dumps(me).ljust(4096))
+    living = api.show(paths)
+    assert (living.status, living.trouble) == ("RUNNING", TROUBLE)
+    assert living.reason != TROUBLE
+
+    paths.manager_pid.write_text(json.dumps({**me, "start": "gone"}).ljust(4096))
+    dead = api.show(paths)
+    assert (dead.status, dead.trouble) == ("INTERRUPTED", TROUBLE)
+    assert f"the manager died without ending the experiment: {TROUBLE}. None" in (dead.reason or "")
+
+
+def test_half_a_description_of_a_manager_is_none(tmp_path: Path) -> None:
+    paths = stored.experiment(tmp_path, status=ExperimentStatus.RUNNING)
+    for text in ("", '{"pid": 1', '{"pid": 1}'):
+        paths.manager_pid.write_text(text)
+        assert api.show(paths).manager_pid is None
 
 
 def test_running_experiment_whose_manager_lives_runs(tmp_path: Path) -> None:
@@ -43,8 +138,9 @@ def test_running_experiment_whose_manager_lives_runs(tmp_path: Path) -> None:
 
 def test_interrupted_experiment_ran_until_its_manager_wrote_last(tmp_path: Path) -> None:
     paths = stored.experiment(tmp_path, status=ExperimentStatus.RUNNING)
-    os.utime(paths.store, (MOMENT + 5, MOMENT + 5))
-    assert api.show(paths).duration == pytest.approx(9.0 + 4.0)
+    paths.store.touch()  # as a resume does that fails
+    paths.store.with_name("experiment.db-shm").touch()  # as a reader does
+    assert api.show(paths).duration == pytest.approx(9.0 + 8.0)  # its trial ended at MOMENT + 9
 
 
 def test_ended_experiment_needs_no_manager(tmp_path: Path) -> None:
@@ -162,3 +258,31 @@ def test_what_is_read_together_is_of_one_moment(tmp_path: Path) -> None:
         assert reader.experiment(0.0) == before
     assert api.show(paths).name == "renamed"
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("pid", "manager", "is_growing"),
+    [
+        (os.getpid(), None, True),  # it outlived its manager
+        (DEAD, None, False),
+        (DEAD, os.getpid(), True),  # its manager has not noted its end yet
+        (None, os.getpid(), True),
+    ],
+)
+def test_log_grows_as_long_as_somebody_may_write_to_it(
+    tmp_path: Path, pid: int | None, manager: int | None, is_growing: bool
+) -> None:
+    paths = stored.experiment(tmp_path, status=ExperimentStatus.RUNNING)
+    put_trials(paths, pid)
+    if manager is not None:
+        stored.say_who_manages(paths, manager)
+    assert [log.is_growing for log in api.trial_logs(paths)] == [False, is_growing]
+
+
+@pytest.mark.parametrize("ours", ["[mpx 2026] no more", "mpx: the manager is gone; waiting"])
+def test_last_word_is_the_trials_own(tmp_path: Path, ours: str) -> None:
+    paths = stored.experiment(tmp_path, phases=[{}])
+    log = paths.trial("trialA").log
+    log.parent.mkdir()
+    log.write_text(f"test 0.99\n{ours}\n\n")
+    assert api.detail(paths).last_word == "test 0.99"

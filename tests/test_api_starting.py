@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def fake_manager(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         starting,
         "_manager_command",
-        lambda paths, ready: [sys.executable, str(script), str(paths.root), str(ready)],
+        lambda paths, ready, limits: [sys.executable, str(script), str(paths.root), str(ready)],
     )
     return script
 
@@ -89,8 +90,10 @@ def test_experiment_has_all_its_files_for_its_owner_alone(lab: Lab) -> None:
     assert about["config_path"] == str(config)
     assert about["config"] == api.describe(paths).config.to_json()
     assert set(about["versions"]) == {"mpx", "python"}
-    assert about["virtual_env"] == (sys.prefix if sys.prefix != sys.base_prefix else None)
-    assert "environment" not in about
+    assert about["host"] == socket.gethostname()
+    # Neither variables nor a virtual environment: a resume takes the shell's anew.
+    assert set(about) == {"id", "created_at", "config", "config_path", "host", "versions"}
+    assert not paths.kept_checkpoints.exists()
 
 
 def test_mistaken_configuration_makes_nothing(lab: Lab) -> None:
@@ -112,11 +115,13 @@ def test_manager_is_found_in_a_source_tree_and_nothing_in_the_way_of_it(lab: Lab
         """
         import os, sys, mpx
         mpx.get_next_parameter()
-        mpx.report_final_result({"default": 1, "path": os.environ["PYTHONPATH"]})
+        seed = os.environ.get("PYTHONHASHSEED")
+        mpx.report_final_result({"default": 1, "path": os.environ["PYTHONPATH"], "seed": seed})
         """,
         maxPhaseNum=1,
     )
-    environment = {k: v for k, v in lab.environment.items() if k != "PYTHONPATH"}
+    ours = ("PYTHONPATH", "PYTHONHASHSEED")
+    environment = {k: v for k, v in lab.environment.items() if k not in ours}
     code = (
         f"import sys; sys.path.append({str(REPOSITORY)!r});"
         f" from pathlib import Path; from mpx import api;"
@@ -134,6 +139,7 @@ def test_manager_is_found_in_a_source_tree_and_nothing_in_the_way_of_it(lab: Lab
     paths = api.find(done.stdout.strip())
     (phase,) = api.phases(paths)
     assert phase.value["path"] == str(paths.sdk)
+    assert phase.value["seed"] is None  # the manager's own is fixed
 
 
 def test_manager_that_dies_is_told_with_its_status_and_last_lines(
@@ -174,6 +180,25 @@ def test_failed_tuner_is_told_with_the_place_in_the_users_file(
         f"the whole traceback: mpx status {paths.id}",
     ]
     assert caught.value.traceback == traceback
+
+
+def test_failure_without_a_traceback_promises_none(lab: Lab, fake_manager: Path) -> None:
+    error = {"type": "OSError", "message": "no space", "traceback": None}
+    reason = "a trial cannot be started: OSError: no space"
+    fake_manager.write_text(says(status="ERROR", reason=reason, error=error))
+    with pytest.raises(StartError) as caught:
+        api.create(lab.config(LOOP))
+    assert str(caught.value) == f"experiment {caught.value.experiment_id} failed: {reason}"
+
+
+def test_manager_that_cannot_begin_is_waited_for_until_it_has_ended(
+    lab: Lab, fake_manager: Path
+) -> None:
+    said = says(status="INTERRUPTED", reason="it is locked", error=None)
+    fake_manager.write_text(f"{said}\nimport time; time.sleep(0.1)")
+    with pytest.raises(StartError, match=r"cannot go on, and is left as it was: it is locked$"):
+        api.create(lab.config(LOOP))
+    assert all(manager.poll() is not None for manager in starting._managers)
 
 
 def test_experiment_that_ended_at_once_was_started(lab: Lab, fake_manager: Path) -> None:
@@ -263,6 +288,15 @@ def test_syntax_error_is_shown_with_its_caret() -> None:
         '  File "/mine/tuner.py", line 3\n    def f(:\n          ^\nSyntaxError: invalid syntax\n'
     )
     assert user_frame(text, "/mine") == text.splitlines()[:-1]
+
+
+def test_frames_that_are_in_no_file_are_left_out() -> None:
+    text = 'Traceback:\n  File "<frozen importlib._bootstrap_external>", line 1130, in get_data\n'
+    assert user_frame(text, "/mine") == []
+    assert user_frame(f'  File "/lib/a.py", line 1, in b\n    c\n{text}', "/mine") == [
+        '  File "/lib/a.py", line 1, in b',
+        "    c",
+    ]
 
 
 def test_no_traceback_no_frame() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,13 +13,14 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mpx import api
 from mpx.api import control, stopping
 from mpx.api.control import Control
-from mpx.errors import NoSuchExperimentError, SurvivorsError, UsageError
-from mpx.processes import find_by_environment
+from mpx.errors import MpxError, NoSuchExperimentError, SurvivorsError, UsageError
+from mpx.processes import find_by_environment, is_alive, start_of
 from mpx.records import ExperimentPaths, ExperimentStatus, TrialStatus
 from tests import stored
 from tests.lab import Lab, wait_until
@@ -108,10 +110,7 @@ def test_trials_of_a_dead_manager_are_ended_politely(lab: Lab) -> None:
         time.sleep(1000)
         """,
     )
-    pid = api.show(paths).manager_pid
-    assert pid
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not api.show(paths).manager_alive, "the manager's end")
+    kill_manager(paths)
     assert api.show(paths).status == "INTERRUPTED"
     assert api.the_running_experiment() == paths
 
@@ -120,6 +119,130 @@ def test_trials_of_a_dead_manager_are_ended_politely(lab: Lab) -> None:
     assert "the manager had died" in (stopped.after.reason or "")
     assert lab.leftovers() == []
     assert (lab.root / "goodbye").exists()
+
+
+# What a trial leaves behind: each line of `left` is a name and a pid.
+HIDING = """
+    import os, signal, subprocess, sys, time, mpx
+    LATE = 'trap "sleep 1000 & echo late:$! >>left" TERM; touch ready; while :; do sleep 0.05; done'
+    phase = next(iter(mpx.phases()))
+    if os.path.exists("again"):
+        phase.report_final(1)
+        sys.exit()
+    sleep = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    ended = subprocess.Popen(["true"])  # a zombie: nobody waits for it
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    left = {
+        "stopped": os.getpid(),
+        "left the session": subprocess.Popen(sleep, start_new_session=True).pid,
+        "left the session without a mark": subprocess.Popen(sleep, start_new_session=True, env={}).pid,
+        "left the group without a mark": subprocess.Popen(sleep, process_group=0, env={}).pid,
+        "begins another one late": subprocess.Popen(["bash", "-c", LATE], env={}).pid,
+        "zombie": ended.pid,
+    }
+    while not os.path.exists("ready"):
+        time.sleep(0.01)
+    with open("left.tmp", "w") as file:
+        print(*(f"{name}:{pid}" for name, pid in left.items()), sep="\\n", file=file)
+    os.rename("left.tmp", "left")
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+def test_stop_after_a_managers_death_ends_whatever_hides_and_resume_tries_again(lab: Lab) -> None:
+    command = f"'{sys.executable}' trial.py"
+    trial = {"codeDir": ".", "command": command, "gracePeriod": GRACE}
+    paths = api.create(lab.config(HIDING, trial=trial, maxPhaseNum=1))
+    wait_until((lab.root / "left").exists, "what it leaves")
+    lines = (lab.root / "left").read_text().splitlines()
+    left = {name: int(pid) for name, pid in (line.split(":") for line in lines)}
+    trial_process = psutil.Process(left["stopped"])
+    wait_until(lambda: trial_process.status() == psutil.STATUS_STOPPED, "the stopped process")
+    starts = {name: start_of(pid) for name, pid in left.items()}
+    assert [name for name, start in starts.items() if start is None] == ["zombie"]
+    kill_manager(paths)
+
+    stopped = stop_one(paths)
+    assert (stopped.trials, stopped.phases, stopped.after.status) == (1, 1, "STOPPED")
+    assert left["stopped"] not in stopped.killed  # it was woken to end by itself
+    assert [name for name, pid in left.items() if is_alive(pid, starts[name])] == []
+    late = re.findall(r"late:(\d+)", (lab.root / "left").read_text())
+    assert late
+    assert [pid for pid in late if start_of(int(pid))] == []
+    assert lab.leftovers() == []
+
+    (lab.root / "again").touch()
+    with api.resume(paths) as started:
+        started.wait_ready()
+    api.wait(paths)
+    assert [(phase.parameter_id, phase.status) for phase in api.phases(paths)] == [
+        (0, "LOST"),
+        (0, "SUCCEEDED"),
+    ]
+    assert api.show(paths).status == "DONE"
+
+
+def kill_manager(paths: ExperimentPaths) -> None:
+    pid = api.show(paths).manager_pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not api.show(paths).manager_alive, "the manager's end")
+
+
+def test_no_manager_begins_while_the_last_ones_trials_are_ended(lab: Lab) -> None:
+    paths = start(lab, "import time; print('up', flush=True); time.sleep(1000)")
+    kill_manager(paths)
+
+    def is_free() -> bool:
+        with stopping._no_manager(paths) as alone:
+            return alone
+
+    wait_until(is_free, "the last thread of the manager to let go of its lock")
+    with stopping._no_manager(paths) as alone:
+        assert alone
+        assert "has a manager already" in lab.run("resume", paths.id).stderr
+
+    lab.write("tuner.py", 'open("importing", "w").close()\nimport time; time.sleep(1000)\n')
+    one = stopping._Stop(paths, drain=False)
+    one.ask()  # there is none
+    with api.resume(paths):
+        wait_until((paths.root / "importing").exists, "a manager that came too late to be asked")
+        with stopping._no_manager(paths) as alone:
+            assert not alone
+        stopped = one.finish()
+    assert (stopped.trials, stopped.after.status, stopped.killed) == (1, "STOPPED", ())
+    assert not stopped.after.manager_alive
+    assert lab.leftovers() == []
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_manager_that_hangs_in_c_and_holds_the_interpreter_is_ended(lab: Lab) -> None:
+    lab.write(
+        "tuner.py",
+        """
+        import ctypes, mpx
+        class Counter(mpx.Tuner):
+            def generate_parameters(self, parameter_id, **kwargs): return {}
+            def receive_trial_result(self, *args, **kwargs):
+                open("hangs", "w").close()
+                ctypes.PyDLL(None).sleep(1000)  # PyDLL keeps the GIL: no other thread runs
+        """,
+    )
+    paths = start(
+        lab,
+        """
+        import mpx
+        print("up", flush=True)
+        for phase in mpx.phases():
+            phase.report_final(1)
+        """,
+    )
+    wait_until((paths.root / "hangs").exists, "the tuner's call")
+    stopped = stop_one(paths)
+    assert stopped.killed == (stopped.before.manager_pid,)
+    assert (stopped.after.status, stopped.after.manager_alive) == ("STOPPED", False)
+    assert "did not end by itself" in (stopped.after.reason or "")
+    assert lab.leftovers() == []
 
 
 def test_kill_ends_everything_at_once(lab: Lab) -> None:
@@ -180,6 +303,20 @@ def _fail_for(paths: ExperimentPaths, finish: Callable[[stopping._Stop], api.Sto
         return finish(self)
 
     return finish_or_fail
+
+
+def test_end_that_cannot_be_written_down_is_told_when_all_is_gone(lab: Lab) -> None:
+    broken = stored.experiment(lab.home, "broken12", status=ExperimentStatus.RUNNING)
+    broken.store.write_bytes(b"this is no database" * 1000)
+    good = stored.experiment(lab.home, "good1234", status=ExperimentStatus.RUNNING)
+    stops = api.stop([broken, good])
+    assert next(stops).after.id == good.id
+    with pytest.raises(
+        MpxError,
+        match=r"^nothing of experiment broken12 runs any more, but that cannot be written down",
+    ) as caught:
+        next(stops)
+    assert not isinstance(caught.value, SurvivorsError)
 
 
 def test_experiment_that_cannot_be_read_is_ended_all_the_same(lab: Lab) -> None:

@@ -60,7 +60,8 @@ def test_table_of_commands_says_what_their_help_does(name: str) -> None:
 
 def test_every_command_module_is_in_the_table() -> None:
     modules = {path.stem for path in (Path(cli.__file__).parent).glob("*.py")}
-    assert modules - {"__init__", "errors", "options", "foreground"} == set(cli.COMMANDS)
+    shared = {"__init__", "errors", "options", "foreground", "launching"}
+    assert modules - shared == set(cli.COMMANDS)
 
 
 def test_help_lists_every_command_and_loads_none(lab: Lab) -> None:
@@ -79,7 +80,8 @@ def test_help_lists_every_command_and_loads_none(lab: Lab) -> None:
         check=True,
     )
     *shown, loaded = done.stdout.splitlines()
-    assert [line.split()[0] for line in shown if line.startswith("  ")][-11:-1] == [*cli.COMMANDS]
+    section = shown[shown.index("Commands:") + 1 :]
+    assert [line.split()[0] for line in section[: section.index("")]] == [*cli.COMMANDS]
     allowed = {"mpx", "mpx.cli", "mpx.cli.errors", "mpx.errors", "mpx.lifecycle", "mpx.records"}
     assert set(json.loads(loaded.replace("'", '"'))) == allowed
 
@@ -110,6 +112,12 @@ def test_version_is_that_of_the_package() -> None:
         (["stop", "nosuch"], 3, "no experiment 'nosuch'"),
         (["stop", "x", "--all"], 2, "not both"),
         (["status", "-w", "--json"], 2, "exclude each other"),
+        (["resume"], 2, "ID"),
+        (["resume", "nosuch"], 3, "no experiment 'nosuch'"),
+        (["resume", "demo", "-q", "--json"], 2, "exclude each other"),
+        (["resume", "demo", "--max-phases", "0"], 2, "'--max-phases': 0 is not in the range"),
+        (["resume", "demo", "--max-trials", "many"], 2, "'--max-trials': 'many' is not"),
+        (["resume", "demo", "--max-duration", "90"], 2, "found '90'; allowed: a duration such as"),
         (["trials", "nosuch"], 3, "no experiment"),
         (["phases", "Ab3dEf12", "--top", "0"], 2, "--top"),
         (["phases", "Ab3dEf12", "--trial", "9"], 2, "no trial '9'"),
@@ -416,6 +424,14 @@ def test_delete_asks_first(home: Path) -> None:
 def test_delete_with_yes_asks_nothing(home: Path) -> None:
     paths = stored.experiment(home)
     assert run("delete", paths.id, "--yes") == "removed Ab3dEf12\n"
+
+
+def test_stopping_what_left_no_record_says_so(home: Path) -> None:
+    paths = stored.experiment(home, status=ExperimentStatus.RUNNING)
+    paths.store.unlink()
+    assert run("stop", "demo") == (
+        "Ab3dEf12 (demo) left no record of its trials; nothing of it runs any more\n"
+    )
 
 
 def test_stopping_what_has_ended_says_so(home: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from mpx import api
 from mpx.api import Launch
+from mpx.cli import foreground as foreground_module
 from mpx.cli.foreground import Interrupts, stay
 from mpx.records import ExperimentPaths
 from mpx.render.progress import Silence
@@ -301,6 +302,25 @@ def test_third_signal_does_not_keep_the_second_from_its_work(
         assert stay(started, interrupts, Silence(), interrupted_twice) is False
     os.close(write_fd)
     assert killed == [started.paths]
+
+
+@pytest.mark.parametrize("is_resume", [True, False])
+def test_resume_that_takes_long_says_what_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, is_resume: bool
+) -> None:
+    said: list[str] = []
+    looks = iter(range(3))
+    monkeypatch.setattr(foreground_module, "_SILENCE", 0.0)
+    monkeypatch.setattr(foreground_module, "_say", said.append)
+    monkeypatch.setattr(foreground_module, "_look", lambda started, progress: None)
+    monkeypatch.setattr(Silence, "interval", 0.0)
+    read_fd, write_fd = os.pipe()
+    started = Launch(ExperimentPaths(Path("x")), Any, Any, read_fd, is_resume)
+    with started, Interrupts() as interrupts:
+        assert stay(started, interrupts, Silence(), lambda: next(looks, None) is None)
+    os.close(write_fd)
+    words = ["rebuilding the tuner; Ctrl-C leaves the experiment as it is"]
+    assert said == (words if is_resume else [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -251,6 +251,34 @@ def test_running_trial_says_what_it_does(
     assert plain(detail.running_trials(now_so)) == f"\ntrial 0 asdfg  {shown}"
 
 
+@pytest.mark.parametrize(
+    ("trial", "shown"),
+    [
+        (TRIAL, "its process is gone; `mpx resume Ab3dEf12` sees to it"),
+        (
+            replace(TRIAL, status=TrialStatus.WAITING, started_at=None, pid=None),
+            "it had not been started; `mpx resume Ab3dEf12` sees to it",
+        ),
+    ],
+)
+def test_trial_that_no_manager_knows_to_be_dead_is_said_to_be(
+    trial: TrialRecord, shown: str
+) -> None:
+    now_so = replace(DETAIL, running=(api.RunningTrial(trial, PHASE, is_gone=True),))
+    assert plain(detail.running_trials(now_so)) == f"\ntrial 0 asdfg  {shown}"
+
+
+def test_what_a_manager_waits_for_and_what_went_wrong_stand_above_the_figures() -> None:
+    troubled = replace(EXPERIMENT, trouble="the disk is full\x1b", warning="save failed\x1b")
+    assert plain(detail.fields(replace(DETAIL, experiment=troubled))).startswith(
+        "  waits     the disk is full\\x1b; it goes on by itself\n"
+        "  warning   save failed\\x1b\n  phases    32: "
+    )
+    # The reason for its status tells of the trouble that a manager died of.
+    dead = replace(troubled, manager_alive=False)
+    assert "waits" not in plain(detail.fields(replace(DETAIL, experiment=dead)))
+
+
 @pytest.mark.parametrize(("age", "form"), [(3600, r"\d\d:\d\d:\d\d"), (90000, r"\d{4}-\S+ \S+")])
 def test_day_is_told_of_what_began_before_today(age: int, form: str) -> None:
     phase = replace(PHASE, started_at=NOW - age)
@@ -316,7 +344,9 @@ def test_home_is_shown_as_users_type_it(monkeypatch: pytest.MonkeyPatch) -> None
 def test_nothing_from_users_reaches_the_terminal_raw() -> None:
     evil_error = ErrorRecord(EVIL, EVIL, EVIL)
     best = BestPhase("qwert", 1, 7, 15, EVIL, {EVIL: EVIL})
-    record = replace(EXPERIMENT, name=EVIL, reason=EVIL, best=best, error=evil_error)
+    record = replace(
+        EXPERIMENT, name=EVIL, reason=EVIL, best=best, error=evil_error, warning=EVIL, trouble=EVIL
+    )
     trial = replace(FAILED, reason=EVIL, last_lines=(EVIL,))
     phase = replace(PHASE, parameters={EVIL: EVIL}, value=EVIL, reason=EVIL)
     waiting = replace(TRIAL, status=TrialStatus.WAITING, reason=EVIL)
@@ -353,6 +383,23 @@ def test_plain_progress_says_only_what_is_new() -> None:
     assert list(plainly.lines(replace(DETAIL, experiment=better), 3.0)) == [
         "best so far: 0.99 in phase 8 of trial 1: lr=0.04"
     ]
+
+
+def test_plain_progress_counts_from_its_first_look(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An experiment that is resumed a month later has much to tell soon."""
+    monkeypatch.setattr(progress.time, "time", lambda: NOW - 12)
+    plainly = progress.PlainProgress()
+    old = replace(EXPERIMENT, created_at=NOW - 30 * 86400)
+    plainly.update(replace(DETAIL, experiment=old, failed=()))
+    assert capsys.readouterr().out.splitlines() == [
+        "[12.0 s] digits (Ab3dEf12) is RUNNING",
+        "[12.0 s] best so far: 0.98125 in phase 7 of trial 1: lr=0.05, layers=[8]",
+        "[12.0 s] phases 32: 1 RUNNING, 30 SUCCEEDED, 1 FAILED; trials 3: 2 RUNNING, 1 FAILED;"
+        " no phase ended in the last 0 µs",
+    ]
+    assert plainly._next_line == 22
 
 
 def test_plain_progress_says_how_far_it_is_now_and_then() -> None:

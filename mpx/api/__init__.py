@@ -20,6 +20,7 @@ from mpx.api.reading import (
     trial_logs,
     trials,
 )
+from mpx.api.resuming import resume
 from mpx.api.starting import Launch, create, launch
 from mpx.api.stopping import (
     Stopped,
@@ -56,6 +57,7 @@ __all__ = [
     "phase_json",
     "phases",
     "read",
+    "resume",
     "running_experiments",
     "show",
     "stop",

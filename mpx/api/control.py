@@ -21,13 +21,13 @@ class Control:
 
     Args:
         path: the control socket.
-        timeout: seconds to wait for an answer.
+        timeout: seconds to wait for an answer; None for as long as it takes.
 
     Raises:
         OSError: nobody listens there.
     """
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: Path, timeout: float | None) -> None:
         self._timeout = timeout
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

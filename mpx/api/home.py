@@ -18,10 +18,19 @@ from mpx.records import EXPERIMENT_MARK, ExperimentPaths
 
 @dataclass(frozen=True, slots=True)
 class ManagerProcess:
-    """The process that writes an experiment, or wrote it last."""
+    """The process that writes an experiment, or wrote it last.
+
+    Attributes:
+        pid: its number.
+        start: what tells it from others of that number.
+        trouble: what it waits for, or what it died of, in words; None if nothing.
+        is_resuming: it rebuilds the tuner, and has taken over nothing of an earlier manager's.
+    """
 
     pid: int
     start: str | None
+    trouble: str | None = None
+    is_resuming: bool = False
 
     def is_alive(self) -> bool:
         return is_alive(self.pid, self.start)
@@ -34,6 +43,7 @@ class Description:
     id: str
     created_at: float
     config: ExperimentConfig
+    host: str | None
 
 
 def home() -> Path:
@@ -57,7 +67,7 @@ def describe(paths: ExperimentPaths) -> Description:
     try:
         data = json.loads(paths.experiment.read_bytes())
         config = ExperimentConfig.from_json(data["config"])
-        return Description(data["id"], data["created_at"], config)
+        return Description(data["id"], data["created_at"], config, data.get("host"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MpxError(f"cannot read {paths.experiment}: {error}") from error
 
@@ -66,7 +76,9 @@ def manager_of(paths: ExperimentPaths) -> ManagerProcess | None:
     """Return the experiment's manager, alive or not; None if none has begun."""
     try:
         data = json.loads(paths.manager_pid.read_bytes())
-        return ManagerProcess(data["pid"], data["start"])
+        return ManagerProcess(
+            data["pid"], data["start"], data.get("trouble"), data.get("is_resuming", False)
+        )
     except (OSError, ValueError, KeyError):
         return None
 

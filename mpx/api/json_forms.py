@@ -85,6 +85,8 @@ _EXPERIMENT_FIELDS = (
     "optimize_mode",
     "trials",
     "phases",
+    "warning",
+    "trouble",
 )
 _BEST_FIELDS = ("trial_id", "sequence_id", "phase_index", "parameter_id", "value", "parameters")
 _TRIAL_FIELDS = (

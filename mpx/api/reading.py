@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from mpx.api.home import ManagerProcess, describe, experiments, manager_of
+from mpx.api.home import ManagerProcess, describe, experiments, manager_of, processes_of
 from mpx.api.logs import Log, tail
 from mpx.config.suggestions import closest
 from mpx.errors import MpxError, UsageError
 from mpx.lifecycle import ENDED
+from mpx.processes import is_alive
 from mpx.records import (
     LOG_MARK,
     ExperimentPaths,
@@ -27,15 +29,24 @@ _STARTING = 60.0  # seconds in which a manager that has not said so may still be
 _LAST_LINES = 10
 _MOST_FAILED = 3
 _MOST_PHASES = 1000
+_REBUILDS = "the tuner is being rebuilt from its calls on record"
 _LIVE = (TrialStatus.RUNNING, TrialStatus.WAITING)
+_OURS = (LOG_MARK, "mpx: ")  # how lines of a log begin that the trial's own code did not print
 
 
 @dataclass(frozen=True, slots=True)
 class RunningTrial:
-    """A trial that has not ended, and the phase it began last."""
+    """A trial that has not ended, and the phase it began last.
+
+    Attributes:
+        trial: the trial.
+        phase: the phase.
+        is_gone: no process of it lives, and no manager has noted that.
+    """
 
     trial: TrialRecord
     phase: PhaseRecord | None
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,7 @@ def show(paths: ExperimentPaths) -> ExperimentRecord:
     manager = manager_of(paths)
     # Before the store is read: what a dead manager left there is final.
     alive = manager is not None and manager.is_alive()
-    return _completed(_stored(paths, _as_of(paths, alive)), paths, manager, alive)
+    return _completed(_stored(paths, time.time() if alive else None), paths, manager, alive)
 
 
 def show_or_excuse(paths: ExperimentPaths) -> ExperimentRecord:
@@ -86,6 +97,17 @@ def show_or_excuse(paths: ExperimentPaths) -> ExperimentRecord:
         return _empty(paths, paths.id, created_at, ExperimentStatus.ERROR, str(error))
 
 
+def has_ended(paths: ExperimentPaths) -> bool:
+    """Say whether the experiment's end is on record.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    with opened(paths) as reader:
+        record = reader.experiment(0.0) if reader else None
+        return record is not None and record.ended_at is not None
+
+
 def detail(paths: ExperimentPaths) -> Detail:
     """Return one experiment with what its trials do.
 
@@ -94,13 +116,22 @@ def detail(paths: ExperimentPaths) -> Detail:
     """
     now = time.time()
     experiment = show(paths)
+    # What an interrupted experiment's trials do on another machine, nothing here can tell.
+    sees_processes = experiment.status is ExperimentStatus.INTERRUPTED and not _other_host(paths)
     with opened(paths) as reader:
         if reader is None:
             return Detail(experiment, (), (), None, now)
         most = experiment.trial_concurrency
         live = [trial for status in _LIVE for trial in reader.newest_trials(status, most)]
         live.sort(key=lambda trial: trial.sequence_id)
-        running = (RunningTrial(trial, reader.last_phase(trial.sequence_id)) for trial in live)
+        running = (
+            RunningTrial(
+                trial,
+                reader.last_phase(trial.sequence_id),
+                sees_processes and not _lives(trial),
+            )
+            for trial in live
+        )
         failed = reader.newest_trials(TrialStatus.FAILED, _MOST_FAILED)
         return Detail(
             experiment,
@@ -181,22 +212,21 @@ def find_trial(paths: ExperimentPaths, text: str) -> TrialRecord:
 
 def trial_logs(paths: ExperimentPaths, trial_id: str | None = None) -> list[Log]:
     """Return the logs of all trials, or of one."""
+    manager = manager_of(paths)
+    # Before the store is read: what a dead manager left there is final.
+    alive = manager is not None and manager.is_alive()
     return [
-        Log(paths.trial(trial.trial_id).log, trial, trial.status in _LIVE)
+        Log(
+            paths.trial(trial.trial_id).log,
+            trial,
+            trial.status in _LIVE and (alive or _lives(trial)),
+        )
         for trial in _stored_trials(paths)
         if trial_id in (None, trial.trial_id)
     ]
 
 
-def _as_of(paths: ExperimentPaths, alive: bool) -> float:
-    """Return when the experiment ran last: now, or when a manager that died wrote last."""
-    if alive:
-        return time.time()
-    written = [file.stat().st_mtime for file in paths.root.glob("experiment.db*")]
-    return max(written, default=time.time())
-
-
-def _stored(paths: ExperimentPaths, now: float) -> ExperimentRecord:
+def _stored(paths: ExperimentPaths, now: float | None) -> ExperimentRecord:
     with opened(paths) as reader:
         record = reader.experiment(now) if reader else None
     return record or _described(paths)
@@ -254,17 +284,61 @@ def _empty(
 def _completed(
     record: ExperimentRecord, paths: ExperimentPaths, manager: ManagerProcess | None, alive: bool
 ) -> ExperimentRecord:
-    """Add what no store can say: whether its writer lives."""
-    record = replace(record, manager_pid=manager.pid if manager else None, manager_alive=alive)
+    """Add what no store can say: whether its writer lives, and what hinders it from writing."""
+    if manager is not None:
+        rebuilds = _REBUILDS if alive and manager.is_resuming else None
+        trouble = manager.trouble or rebuilds
+        record = replace(record, manager_pid=manager.pid, manager_alive=alive, trouble=trouble)
     if alive or record.status in ENDED:
         return record
     if manager is None and time.time() - record.created_at < _STARTING:
         return record
-    reason = (
-        f"the manager died without ending the experiment; `mpx logs {paths.id} --manager` may tell"
-        f" why, `mpx stop {paths.id}` ends what is left of it"
+    other_host = _other_host(paths)
+    why = _unseen(record, other_host) if other_host else _why_interrupted(record, paths)
+    return replace(record, status=ExperimentStatus.INTERRUPTED, reason=why)
+
+
+def _why_interrupted(record: ExperimentRecord, paths: ExperimentPaths) -> str:
+    how = (
+        f": {record.trouble}"
+        if record.trouble
+        else f"; `mpx logs {record.id} --manager` may tell why"
     )
-    return replace(record, status=ExperimentStatus.INTERRUPTED, reason=reason)
+    return (
+        f"the manager died without ending the experiment{how}. {_what_still_runs(paths)}:"
+        f" `mpx resume {record.id}` takes everything up again, `mpx stop {record.id}` ends what is left"
+    )
+
+
+def _unseen(record: ExperimentRecord, host: str) -> str:
+    return (
+        f"it ran on {host}, and this is {socket.gethostname()}: whether it still runs there cannot be"
+        f" seen from here. If that machine is gone, `mpx stop {record.id}` ends it on record"
+    )
+
+
+def _other_host(paths: ExperimentPaths) -> str | None:
+    """Return the name of the machine that the experiment ran on last, if that is not this one."""
+    try:
+        host = describe(paths).host
+    except MpxError:
+        return None
+    return None if host == socket.gethostname() else host
+
+
+def _what_still_runs(paths: ExperimentPaths) -> str:
+    with opened(paths) as reader:
+        living = sum(map(_lives, reader.unended_trials())) if reader else 0
+        is_on_record = reader is not None
+    if living:
+        return f"{living} of its trials still run{'s' if living == 1 else ''} and can go on"
+    if not is_on_record and processes_of(paths):
+        return "Something that its trials started still runs"
+    return "None of its trials runs any more"
+
+
+def _lives(trial: TrialRecord) -> bool:
+    return trial.pid is not None and is_alive(trial.pid, trial.process_start)
 
 
 def _last_word(paths: ExperimentPaths, experiment: ExperimentRecord) -> str | None:
@@ -272,7 +346,7 @@ def _last_word(paths: ExperimentPaths, experiment: ExperimentRecord) -> str | No
     if experiment.best is None or experiment.status is not ExperimentStatus.DONE:
         return None
     lines = tail(paths.trial(experiment.best.trial_id).log, _LAST_LINES)
-    printed = [line for line in lines if line.strip() and not line.startswith(LOG_MARK)]
+    printed = [line for line in lines if line.strip() and not line.startswith(_OURS)]
     return printed[-1] if printed else None
 
 

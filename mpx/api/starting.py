@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import mpx
 from mpx.api.home import home
@@ -23,6 +26,8 @@ from mpx.records import ErrorRecord, ExitStatus, ExperimentPaths, ExperimentStat
 
 _PACKAGE = Path(mpx.__file__).resolve().parent
 _LAST_LINES = 10
+_PATIENCE = 15.0  # seconds, beyond the grace period, for a manager that is to end
+_NO_BEGINNING = (ExperimentStatus.ERROR, ExperimentStatus.STOPPED, ExperimentStatus.INTERRUPTED)
 
 # What `python -m mpx.manager` does, but mpx is found where this process found it: a shell in a source
 # tree may have it on no path that a fresh interpreter looks at. Through PYTHONPATH the manager would
@@ -53,6 +58,7 @@ class Launch:
         paths: the experiment.
         config: its resolved configuration.
         beginning: what the manager said; None until then.
+        is_resume: another manager was there before.
     """
 
     def __init__(
@@ -61,7 +67,9 @@ class Launch:
         config: ExperimentConfig,
         process: subprocess.Popen[bytes],
         ready: int,
+        is_resume: bool = False,
     ) -> None:
+        self.is_resume = is_resume
         self.paths = paths
         self.config = config
         self.beginning: Beginning | None = None
@@ -106,13 +114,60 @@ class Launch:
                 raise StartError(self._death(), self.paths.id)
         self.check()
 
+    @property
+    def has_changed_nothing(self) -> bool:
+        """Whether this is a resume that, as far as is known here, has taken over nothing yet."""
+        return self.is_resume and self.beginning is None
+
+    def withdraw(self) -> bool:
+        """End the manager of a resume, and nothing else; False if it has taken over meanwhile.
+
+        One that does not end by itself is killed: what an earlier manager left stays as it was.
+        """
+        self._process.terminate()
+        deadline = time.monotonic() + self.config.trial.grace_period + _PATIENCE
+        while select.select([self], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not self.read():
+                return True
+            if self.beginning and self.beginning.status not in _NO_BEGINNING:
+                return False
+        self.kill_manager()
+        return True
+
+    def kill_manager(self) -> None:
+        """SIGKILL the manager, and whatever the tuner started in its process group."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        while self.read():
+            pass
+
     def check(self) -> None:
         """Raise StartError if the manager said that no trial runs."""
         said = self.beginning
-        if said and said.status in (ExperimentStatus.ERROR, ExperimentStatus.STOPPED):
-            traceback = said.error.traceback if said.error else None
-            message = _failure(self.paths.id, said, self.config.tuner.code_dir)
-            raise StartError(message, self.paths.id, traceback)
+        if said is None or said.status not in _NO_BEGINNING:
+            return
+        while said.status is ExperimentStatus.INTERRUPTED and self.read():
+            pass  # it ends now; then all is as it was
+        traceback = said.error.traceback if said.error else None
+        raise StartError(self._failure(said), self.paths.id, traceback)
+
+    def _failure(self, said: Beginning) -> str:
+        name = f"experiment {self.paths.id}"
+        if said.status is ExperimentStatus.STOPPED:
+            what = "it went on" if self.is_resume else "its first trial ran"
+            return f"{name} was stopped before {what}"
+        untouched = said.status is ExperimentStatus.INTERRUPTED
+        how = "cannot go on, and is left as it was" if untouched else "failed"
+        lines = [f"{name} {how}: {said.reason or 'no reason given'}"]
+        if said.error:
+            what = f"{said.error.type}: {said.error.message}"
+            lines += user_frame(said.error.traceback or "", self.config.tuner.code_dir)
+            lines += [] if what in lines[0] else [f"    {what}"]
+        if said.error and said.error.traceback:
+            # What a resume that changed nothing has found is on no record.
+            place = f"logs {self.paths.id} --manager" if untouched else f"status {self.paths.id}"
+            lines.append(f"the whole traceback: mpx {place}")
+        return "\n".join(lines)
 
     def _death(self) -> str:
         code = self._process.returncode
@@ -140,7 +195,7 @@ def launch(config_path: Path) -> Launch:
         _fill(paths, config_path, config)
     except OSError as error:
         raise MpxError(f"cannot make the experiment's directory: {error}") from error
-    return _start_manager(paths, config)
+    return start_manager(paths, config)
 
 
 def create(config_path: Path) -> ExperimentPaths:
@@ -172,8 +227,7 @@ def _fill(paths: ExperimentPaths, config_path: Path, config: ExperimentConfig) -
     paths.config.write_bytes(config_path.read_bytes())
     for directory in (paths.checkpoint, paths.trials, paths.sdk):
         directory.mkdir(mode=0o700)
-    (paths.sdk / "mpx").symlink_to(_PACKAGE)
-    (paths.sdk / "nni").symlink_to(_PACKAGE / "compat" / "nni")
+    link_sdk(paths)
     description = {
         "id": paths.id,
         "created_at": time.time(),
@@ -181,7 +235,6 @@ def _fill(paths: ExperimentPaths, config_path: Path, config: ExperimentConfig) -
         "config_path": str(config_path.absolute()),
         "host": socket.gethostname(),
         "versions": {"mpx": mpx.__version__, "python": platform.python_version()},
-        "virtual_env": sys.prefix if sys.prefix != sys.base_prefix else None,
     }
     # Renamed last: an experiment exists once it has this file.
     draft = paths.experiment.with_suffix(".draft")
@@ -189,12 +242,34 @@ def _fill(paths: ExperimentPaths, config_path: Path, config: ExperimentConfig) -
     draft.rename(paths.experiment)
 
 
-def _start_manager(paths: ExperimentPaths, config: ExperimentConfig) -> Launch:
+def link_sdk(paths: ExperimentPaths) -> None:
+    """Point the experiment's links at the packages of this mpx."""
+    for name, package in (("mpx", _PACKAGE), ("nni", _PACKAGE / "compat" / "nni")):
+        draft = paths.sdk / f".{name}-{new_id()}"  # two resumes may be at it
+        draft.symlink_to(package)
+        draft.replace(paths.sdk / name)
+
+
+def start_manager(
+    paths: ExperimentPaths, config: ExperimentConfig, limits: dict[str, Any] | None = None
+) -> Launch:
+    """Start a manager.
+
+    Args:
+        paths: the experiment.
+        config: its configuration.
+        limits: fields of the configuration to raise; None for a new experiment.
+
+    Raises:
+        MpxError: the system starts no process.
+    """
     ready, manager_side = os.pipe()
     try:
         with open(paths.manager_log, "ab", opener=_private) as log:
             process = subprocess.Popen(
-                _manager_command(paths, manager_side),
+                _manager_command(paths, manager_side, limits),
+                # A replay of the tuner's calls walks its sets and dicts in the same order.
+                env={**os.environ, "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -207,12 +282,15 @@ def _start_manager(paths: ExperimentPaths, config: ExperimentConfig) -> Launch:
     finally:
         os.close(manager_side)
     _managers[:] = [*(manager for manager in _managers if manager.poll() is None), process]
-    return Launch(paths, config, process, ready)
+    return Launch(paths, config, process, ready, limits is not None)
 
 
-def _manager_command(paths: ExperimentPaths, ready: int) -> list[str]:
+def _manager_command(
+    paths: ExperimentPaths, ready: int, limits: dict[str, Any] | None
+) -> list[str]:
     bootstrap = [sys.executable, "-P", "-c", _BOOTSTRAP, str(_PACKAGE.parent)]
-    return [*bootstrap, str(paths.root), str(ready)]
+    options = {"limits": limits, "hash_seed": os.environ.get("PYTHONHASHSEED")}
+    return [*bootstrap, str(paths.root), str(ready), json.dumps(options)]
 
 
 def _private(path: str, flags: int) -> int:
@@ -223,15 +301,3 @@ def _beginning(received: bytes) -> Beginning:
     data = json.loads(received.partition(b"\n")[0])
     error = data.get("error") and ErrorRecord(**data["error"])
     return Beginning(ExperimentStatus(data["status"]), data.get("reason"), error or None)
-
-
-def _failure(experiment_id: str, said: Beginning, code_dir: str | None) -> str:
-    if said.status is ExperimentStatus.STOPPED:
-        return f"experiment {experiment_id} was stopped before its first trial ran"
-    lines = [f"experiment {experiment_id} failed: {said.reason or 'no reason given'}"]
-    if said.error:
-        what = f"{said.error.type}: {said.error.message}"
-        lines += user_frame(said.error.traceback or "", code_dir)
-        lines += [] if what in lines[0] else [f"    {what}"]
-        lines.append(f"the whole traceback: mpx status {experiment_id}")
-    return "\n".join(lines)

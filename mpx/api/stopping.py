@@ -7,11 +7,12 @@ mark in their environment and ended here, politely first. In every case nothing 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psutil
@@ -23,9 +24,9 @@ from mpx.api.home import (
     manager_of,
     processes_of,
 )
-from mpx.api.reading import list_experiments, show_or_excuse
+from mpx.api.reading import has_ended, list_experiments, show_or_excuse
 from mpx.errors import MpxError, NoSuchExperimentError, SurvivorsError, UsageError
-from mpx.processes import kill_all, send_signal
+from mpx.processes import descendants, is_alive, kill_all, send_signal
 from mpx.records import EXPERIMENT_MARK, ExperimentPaths, ExperimentRecord, ExperimentStatus
 from mpx.store import close_interrupted
 
@@ -99,18 +100,20 @@ def stop(targets: Iterable[ExperimentPaths], drain: bool = False) -> Iterator[St
 
     Raises:
         SurvivorsError: processes outlived SIGKILL.
+        MpxError: all is gone, but that cannot be written down.
     """
     stops = [_Stop(paths, drain) for paths in targets]
     for one in stops:
         one.ask()
-    failures = []
+    failures: list[MpxError] = []
     for one in stops:
         try:
             yield one.finish()
-        except SurvivorsError as error:  # the others are to end all the same
-            failures.append(str(error))
+        except MpxError as error:  # the others are to end all the same
+            failures.append(error)
     if failures:
-        raise SurvivorsError("\n".join(failures))
+        survived = any(isinstance(error, SurvivorsError) for error in failures)
+        raise (SurvivorsError if survived else MpxError)("\n".join(map(str, failures)))
 
 
 def kill(paths: ExperimentPaths) -> Stopped:
@@ -119,9 +122,7 @@ def kill(paths: ExperimentPaths) -> Stopped:
     Raises:
         SurvivorsError: processes outlived it.
     """
-    one = _Stop(paths, drain=False)
-    one.kill()
-    return one.close("killed, as was asked")
+    return _Stop(paths, drain=False).kill()
 
 
 def wait(paths: ExperimentPaths, timeout: float | None = None) -> bool:
@@ -151,6 +152,7 @@ class _Stop:
         self._connected = False
         self._control: Control | None = None
         self._killed: list[int] = []
+        self._family: dict[int, str] = {}  # pid → start, of what its trials' processes have started
 
     def ask(self) -> None:
         """Ask the manager to end, if one lives and listens."""
@@ -158,7 +160,8 @@ class _Stop:
             return
         # With nobody there, `finish` takes other ways.
         with suppress(OSError):
-            control = Control(self._paths.control_socket, _ANSWER)
+            # A tuner that holds the interpreter is waited for where open phases are to finish.
+            control = Control(self._paths.control_socket, None if self._drain else _ANSWER)
             self._connected = True
             if control.ask({"command": "stop", "drain": self._drain}):
                 self._control = control
@@ -167,16 +170,42 @@ class _Stop:
 
     def finish(self) -> Stopped:
         """Wait for the end that was asked for; bring it about if it does not come."""
+        self._end_manager()
+        deadline = time.monotonic() + _SLACK
+        while not self._end_trials(whatever_comes=time.monotonic() > deadline):
+            self._take_on_manager()
+        return self._done()
+
+    def _end_manager(self) -> None:
         if self._control is not None:
             with self._control as control:
                 control.wait_end(None if self._drain else self._grace + _SLACK)
             self._wait_for_manager(_LAST_CHANCE)
         if self._manager_lives():
             self._terminate_manager()
-        self._terminate_trials()
-        return self.close(self._reason())
 
-    def kill(self) -> None:
+    def _take_on_manager(self) -> None:
+        """Ask the manager that another command has started meanwhile, and wait for its end."""
+        time.sleep(_PATIENCE)  # it may not have said yet who it is
+        self._manager, self._control, self._connected = manager_of(self._paths), None, False
+        self.ask()
+        self._end_manager()
+
+    def _end_trials(self, whatever_comes: bool) -> bool:
+        """End what no manager ends, and see that none begins; False if one has."""
+        with _no_manager(self._paths) as alone:
+            if alone or whatever_comes:
+                self._terminate_trials()
+                self._clear_up(self._reason())
+            return alone or whatever_comes
+
+    def kill(self) -> Stopped:
+        """End everything without grace."""
+        self._kill_manager()
+        self._clear_up("killed, as was asked")
+        return self._done()
+
+    def _kill_manager(self) -> None:
         """SIGKILL the manager, with whatever the tuner started in its process group."""
         if self._manager is not None and self._manager.is_alive():
             self._killed.append(self._manager.pid)
@@ -184,18 +213,25 @@ class _Stop:
                 os.killpg(self._manager.pid, signal.SIGKILL)
             self._wait_for_manager(_SLACK)
 
-    def close(self, reason: str) -> Stopped:
+    def _done(self) -> Stopped:
+        return Stopped(self._before, show_or_excuse(self._paths), tuple(self._killed))
+
+    def _clear_up(self, reason: str) -> None:
         """End what is left, check that nothing is, and write the end down where no manager did."""
-        left = processes_of(self._paths)
+        left = self._left()
         self._killed += left
         survivors = kill_all(EXPERIMENT_MARK, self._paths.id) if left else []
+        survivors += self._kill_family()
         if self._manager is not None and self._manager.is_alive():
             survivors.append(self._manager.pid)
         if survivors:
             raise SurvivorsError(_survivors(self._paths, survivors))
-        if self._paths.store.exists() and show_or_excuse(self._paths).ended_at is None:
-            close_interrupted(self._paths.store, reason, time.time())
-        return Stopped(self._before, show_or_excuse(self._paths), tuple(self._killed))
+        try:
+            if self._paths.store.exists() and not has_ended(self._paths):
+                close_interrupted(self._paths.store, reason, time.time())
+        except MpxError as error:
+            gone = f"nothing of experiment {self._paths.id} runs any more"
+            raise MpxError(f"{gone}, but that cannot be written down: {error}") from error
 
     def _manager_lives(self) -> bool:
         return self._manager is not None and self._manager.is_alive()
@@ -210,19 +246,41 @@ class _Stop:
         # One that could be asked has had its time.
         patience = _LAST_CHANCE if self._connected else self._grace + _SLACK
         if not self._wait_for_manager(patience):
-            self.kill()
+            self._kill_manager()
 
     def _terminate_trials(self) -> None:
         """SIGTERM and the grace period for trials that no manager ends."""
-        left = processes_of(self._paths)
+        left = self._left()
         send_signal(left, signal.SIGTERM)
+        send_signal(left, signal.SIGCONT)  # a stopped process acts on no other signal
         if left:
-            _wait_until(lambda: not processes_of(self._paths), self._grace)
+            _wait_until(lambda: not self._left(), self._grace)
+
+    def _left(self) -> list[int]:
+        """Return the processes of trials that live: by their mark, or as offspring of marked ones."""
+        marked = processes_of(self._paths)
+        # Now, for the death of its parent hides whose child a process was.
+        self._family.update(descendants([*marked, *self._living_family()]))
+        return sorted({*marked, *self._living_family()})
+
+    def _kill_family(self) -> list[int]:
+        """SIGKILL what carries no mark; return what outlived that."""
+        deadline = time.monotonic() + _LAST_CHANCE
+        while (living := self._living_family()) and time.monotonic() < deadline:
+            self._family.update(descendants(living))
+            send_signal(self._living_family(), signal.SIGKILL)
+            time.sleep(_PATIENCE)
+        return living
+
+    def _living_family(self) -> list[int]:
+        return [pid for pid, start in self._family.items() if is_alive(pid, start)]
 
     def _reason(self) -> str:
         if self._before.status is ExperimentStatus.INTERRUPTED:
             return "the manager had died; what was left was ended by `mpx stop`"
-        return "the manager did not end by itself; `mpx stop` ended everything by force"
+        if self._manager is not None and self._manager.pid in self._killed:
+            return "the manager did not end by itself; `mpx stop` ended everything by force"
+        return "mpx stop"  # of a manager that had not taken over yet what an earlier one left
 
 
 def _runs(record: ExperimentRecord) -> bool:
@@ -237,6 +295,31 @@ def _manager_soon(paths: ExperimentPaths, record: ExperimentRecord) -> ManagerPr
     if record.status is ExperimentStatus.INITIALIZING:
         _wait_until(lambda: manager_of(paths) is not None, _ANSWER)
     return manager_of(paths)
+
+
+@contextmanager
+def _no_manager(paths: ExperimentPaths) -> Iterator[bool]:
+    """Let no manager begin; yields False if one has.
+
+    What is done meanwhile must not open `manager.pid`: closing it again would free the lock.
+    """
+    try:
+        fd = os.open(paths.manager_pid, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:  # where that cannot be written none begins
+        yield True
+        return
+    try:
+        yield _lock(fd)
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _grace_period(paths: ExperimentPaths) -> float:

@@ -12,7 +12,8 @@ def user_frame(traceback: str, code_dir: str | None) -> list[str]:
 
     Args:
         traceback: as Python prints it.
-        code_dir: the user's code; without it, or with no frame there, the innermost frame is taken.
+        code_dir: the user's code; without it, or with no frame there, the innermost frame is taken
+            that is in a file.
     """
     frames: list[list[str]] = []
     for line in traceback.splitlines():
@@ -21,7 +22,8 @@ def user_frame(traceback: str, code_dir: str | None) -> list[str]:
         elif frames and line.startswith("    "):
             frames[-1].append(line)
     own = [frame for frame in frames if code_dir and _file(frame).startswith(f"{code_dir}/")]
-    return [*(own or frames or [[]])[-1]]
+    readable = [frame for frame in frames if not _file(frame).startswith("<frozen ")]
+    return [*(own or readable or [[]])[-1]]
 
 
 def _file(frame: list[str]) -> str:

@@ -22,6 +22,7 @@ COMMANDS = {
     "create": "Start an experiment.",
     "status": "Show experiments, or one of them in full.",
     "stop": "End experiments and everything they started.",
+    "resume": "Let an interrupted, stopped or ended experiment go on.",
     "trials": "List the trials of an experiment.",
     "phases": "List the phases of an experiment.",
     "logs": "Print what trials, or the manager, printed.",

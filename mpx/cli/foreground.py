@@ -1,11 +1,14 @@
-"""Staying with an experiment that this command started: `mpx create`, until it runs or until it ends.
+"""Staying with an experiment that this command started or resumed, until it runs or until it ends.
 
 The first SIGINT, SIGTERM or SIGHUP, and a terminal or pipe that goes away, stop it cleanly; a second
-signal kills it. Either way nothing of it is left when the command returns.
+signal kills it. Either way nothing of it is left when the command returns. But as long as a resume has
+taken over nothing, they end its manager alone: what still runs of the experiment is no work of this
+command.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -20,6 +23,8 @@ from mpx import api
 from mpx.errors import MpxError
 from mpx.render.progress import Progress
 
+_LEFT_ALONE = "experiment {} is left as it was"
+_SILENCE = 2.0  # seconds until a resume says what it waits for
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -78,12 +83,19 @@ def stay(
     try:
         if _follow(started, interrupts, progress, is_over):
             return True
-        _say("stopping the experiment; a second Ctrl-C kills it")
-        for _ in api.stop([started.paths]):
-            pass
+        if started.has_changed_nothing and started.withdraw():
+            _say(_LEFT_ALONE.format(started.paths.id))
+        else:
+            _say("stopping the experiment; a second Ctrl-C kills it")
+            for _ in api.stop([started.paths]):
+                pass
     except KeyboardInterrupt:
         interrupts.ignore()
-        api.kill(started.paths)
+        if started.has_changed_nothing:
+            started.kill_manager()
+            _say(_LEFT_ALONE.format(started.paths.id))
+        else:
+            api.kill(started.paths)
     return False
 
 
@@ -94,12 +106,18 @@ def _follow(
     try:
         with progress:
             next_look = 0.0
+            next_word = time.monotonic() + _SILENCE
             waiting: list[api.Launch | Interrupts] = [started, interrupts]
             while not is_over():
                 if time.monotonic() >= next_look:
-                    _look(started, progress)
+                    if not started.has_changed_nothing:
+                        _look(started, progress)
                     next_look = time.monotonic() + progress.interval
-                patience = max(0.0, next_look - time.monotonic())
+                if time.monotonic() >= next_word:
+                    if started.has_changed_nothing:
+                        _say("rebuilding the tuner; Ctrl-C leaves the experiment as it is")
+                    next_word = math.inf
+                patience = max(0.0, min(next_look, next_word) - time.monotonic())
                 readable, _, _ = select.select(waiting, [], [], patience)
                 if interrupts in readable:
                     return False

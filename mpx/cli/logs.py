@@ -55,7 +55,8 @@ def _looking(
         if manager:
             return runs, [api.Log(paths.manager_log, None, runs)]
         logs = api.trial_logs(paths, trial_id)
-        return runs if trial_id is None else any(log.is_growing for log in logs), logs
+        # Trials outlive a manager that dies.
+        return (runs and trial_id is None) or any(log.is_growing for log in logs), logs
 
     return look
 

@@ -52,6 +52,8 @@ def _described(stopped: api.Stopped) -> str:
         killed = f"; {plural(len(stopped.killed), 'process', 'es')} had to be killed"
     if stopped.had_ended:
         return f"{name} had ended already: {record.status}{killed}"
+    if record.ended_at is None:  # the store is gone, or the manager had not begun to write it
+        return f"{name} left no record of its trials; nothing of it runs any more{killed}"
     ended = f"ended {plural(stopped.trials, 'trial')}"
     lost = f" and {plural(stopped.phases, 'open phase')}" if stopped.phases else ""
     return f"{name} is {record.status}: {ended}{lost}{killed}"

@@ -73,6 +73,7 @@ def fields(now_so: Detail) -> Iterator[Text]:
     record = now_so.experiment
     if record.reason:
         yield _field("reason", visible(record.reason, keep="\n"))
+    yield from notices(record)
     yield _field("phases", counts(record.phases) + _limit(record.max_phase_num))
     yield _field("trials", counts(record.trials) + _limit(record.max_trial_num))
     if record.best:
@@ -86,6 +87,14 @@ def fields(now_so: Detail) -> Iterator[Text]:
         yield _field("log ends", visible(now_so.last_word)[:_LONGEST_LINE])
     if now_so.pace:
         yield _field("overhead", _overhead(now_so.pace.waited, now_so.pace.computed))
+
+
+def notices(record: ExperimentRecord) -> Iterator[Text]:
+    """Yield what the manager waits for, and what went wrong and ended nothing."""
+    if record.trouble and record.manager_alive:
+        yield _field("waits", Text(f"{visible(record.trouble)}; it goes on by itself", "red"))
+    if record.warning:
+        yield _field("warning", Text(visible(record.warning), "yellow"))
 
 
 def running_trials(now_so: Detail) -> Iterator[Text]:
@@ -146,6 +155,9 @@ def _quoted(line: str) -> Text:
 
 def _activity(running: RunningTrial, now_so: Detail) -> Text:
     phase = running.phase
+    if running.is_gone:
+        what = "it had not been started" if running.trial.pid is None else "its process is gone"
+        return Text(f"{what}; `mpx resume {now_so.experiment.id}` sees to it")
     if phase is None:
         return _before_first_phase(running.trial, now_so.now)
     number = f"phase {phase.phase_index} (parameter_id {phase.parameter_id})"

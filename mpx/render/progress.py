@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
@@ -24,7 +25,7 @@ _INDENT = (0, 0, 0, 2)
 _BAR_WIDTH = 50
 _RATE_WINDOW = 10.0  # seconds
 _FIRST_PAUSE = 10.0  # seconds between two lines that only say how far it is
-_PAUSE_SHARE = 0.1  # later, this share of the time since the start
+_PAUSE_SHARE = 0.1  # later, this share of the time since the first look
 
 
 class Progress(Protocol):
@@ -110,6 +111,7 @@ class PlainProgress:
         self._best: int | None = None
         self._told_failures = -1
         self._next_line = _FIRST_PAUSE
+        self._began = time.time()
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -118,7 +120,7 @@ class PlainProgress:
         return
 
     def update(self, now_so: Detail) -> None:
-        elapsed = max(0.0, now_so.now - now_so.experiment.created_at)
+        elapsed = max(0.0, now_so.now - self._began)
         show(Text(f"[{duration(elapsed)}] {line}") for line in self.lines(now_so, elapsed))
         sys.stdout.flush()  # whoever reads a pipe wants the line now
 
@@ -127,7 +129,7 @@ class PlainProgress:
 
         Args:
             now_so: the experiment.
-            elapsed: seconds since it was created.
+            elapsed: seconds since this began to look.
         """
         record = now_so.experiment
         self._rate.add(now_so.now, ended_phases(record))

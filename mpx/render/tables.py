@@ -116,7 +116,7 @@ def _experiment(record: ExperimentRecord) -> list[Text]:
         Text("-" if record.started_at is None else duration(record.duration)),
         Text(str(sum(record.phases.values()))),
         Text(value(record.best.value) if record.best else "-"),
-        Text(_first_line(record.reason)),
+        Text(_first_line(record.reason or (record.trouble if record.manager_alive else None))),
     ]
 
 

@@ -1,0 +1,121 @@
+"""The tuner: chooses what trials do, writes down every call, and brings its manager's fault points."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+
+import hooks
+from fault_points import FaultPoints
+from witness import Witness, digest
+
+import mpx
+
+# A child that a tuner forks ends by itself, should nobody end it.
+_CHILDS_LIFE = 120  # seconds
+_SLOW = 0.05  # seconds that a choice takes while `slow` is there
+# So many intermediate results are more than a trial holds before it waits for an acknowledgement.
+_MANY = 1100
+
+
+class Chronicler(mpx.MultiPhaseTuner):
+    """Chooses by chance and by all it was told before, so a replay in another order is seen.
+
+    Args:
+        directory: of the evidence.
+        forks: whether to fork a child that outlives the manager.
+    """
+
+    def __init__(self, directory, forks=False):
+        self._directory = Path(directory)
+        self._points = FaultPoints(directory, "manager")
+        hooks.install(self._points)
+        self._witness = Witness(self._directory / "calls.log")
+        self._forks = forks
+        self._history = []
+        self._chain = ""
+        self._witness.say(os.getpid(), "life")
+
+    def _note(self, *words):
+        """Write down a call; `_chain` is a name for all calls so far, in their order."""
+        line = " ".join(str(word) for word in words)
+        self._history.append(line)
+        self._chain = digest([self._chain, line])
+        self._witness.say(os.getpid(), line)
+
+    def generate_parameters(self, parameter_id, trial_job_id=None):
+        self._points.passing("ask:before")
+        self._fork_once()
+        if (self._directory / "slow").exists():
+            time.sleep(_SLOW)
+        self._note("ask", parameter_id, trial_job_id)
+        parameters = {"n": parameter_id, "chain": self._chain, **_chosen()}
+        self._note("answer", parameter_id, digest(parameters))
+        self._points.passing("ask:after")
+        return parameters
+
+    def receive_trial_result(self, parameter_id, parameters, value, trial_job_id=None):
+        self._points.passing("tell:before")
+        right = "right" if parameters["n"] == parameter_id else "wrong"
+        self._note("tell", parameter_id, trial_job_id, digest(value), right)
+        self._points.passing("tell:after")
+
+    def phase_end(self, parameter_id, success, trial_job_id=None):
+        self._points.passing("end")
+        self._note("end", parameter_id, trial_job_id, success)
+
+    def trial_end(self, parameter_id, success, trial_job_id=None):
+        self._points.passing("gone")
+        self._note("gone", parameter_id, trial_job_id, success)
+
+    def _fork_once(self):
+        if not self._forks:
+            return
+        self._forks = False
+        child = os.fork()
+        if child:
+            self._witness.say(os.getpid(), "fork", child)
+            return
+        ends = time.monotonic() + _CHILDS_LIFE
+        while self._directory.exists() and time.monotonic() < ends:
+            time.sleep(0.2)
+        os._exit(0)
+
+
+class Keeper(Chronicler):
+    """Keeps checkpoints, so that no replay begins at the beginning."""
+
+    def save_checkpoint(self):
+        self._points.passing("checkpoint:before")
+        path = Path(self.get_checkpoint_path())
+        (path / "chain").write_text(self._chain)
+        self._points.passing("checkpoint:within")
+        (path / "history").write_text("\n".join(self._history))
+        self._points.passing("checkpoint:after")
+
+    def load_checkpoint(self):
+        path = Path(self.get_checkpoint_path())
+        for line in (path / "history").read_text().splitlines():
+            self._note(line)
+        whole = (path / "chain").read_text() == self._chain
+        self._witness.say(os.getpid(), "loaded", len(self._history), "right" if whole else "wrong")
+
+
+def _chosen():
+    """Return what a trial is to do: mostly little, at times what is too long for one write."""
+    steps = random.choice([0, 0, 0, 1, 2, 20]) if random.random() < 0.99 else _MANY
+    return {
+        "seconds": round(random.choice([0.01, 0.02, 0.05, 0.05, 0.3]) * random.random(), 4),
+        "intermediates": steps,
+        "step_size": _size() if steps < _MANY and random.random() < 0.1 else 0,
+        "size": _size(),
+        "fails": random.random() < 0.03,
+        "padding": "p" * _size(),
+    }
+
+
+def _size():
+    """Return the length of a text: in one case of eight 5 to 300 KB."""
+    return int(5000 * 60 ** random.random()) if random.random() < 1 / 8 else random.randrange(60)

@@ -11,6 +11,7 @@ import selectors
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 TRIAL = """
@@ -31,8 +32,11 @@ with open(out, "w") as file:
 """
 
 
-def run(directory: Path, trials: int, phases: int, durable: bool) -> None:
-    """Serve `trials` processes `phases` phases each; they write their clocks to `directory`."""
+def run(directory: Path, trials: int, phases: int, durable: bool, slower: float) -> None:
+    """Serve `trials` processes `phases` phases each; they write their clocks to `directory`.
+
+    An fsync takes `slower` seconds more.
+    """
     store = sqlite3.connect(directory / "floor.db", isolation_level=None)
     store.execute("PRAGMA journal_mode=WAL")
     store.execute("PRAGMA synchronous=NORMAL")
@@ -42,7 +46,7 @@ def run(directory: Path, trials: int, phases: int, durable: bool) -> None:
     for number, process in enumerate(processes):
         selector.register(process.stdout.fileno(), selectors.EVENT_READ, (number, process))
     while selector.get_map():
-        _turn(store, selector, durable)
+        _turn(store, selector, durable, slower)
     for process in processes:
         process.wait()
 
@@ -56,7 +60,9 @@ def _start(directory: Path, number: int, phases: int) -> subprocess.Popen:
     )
 
 
-def _turn(store: sqlite3.Connection, selector: selectors.BaseSelector, durable: bool) -> None:
+def _turn(
+    store: sqlite3.Connection, selector: selectors.BaseSelector, durable: bool, slower: float
+) -> None:
     replies, inserts, updates = [], [], []
     for key, _ in selector.select():
         number, process = key.data
@@ -72,6 +78,8 @@ def _turn(store: sqlite3.Connection, selector: selectors.BaseSelector, durable: 
             updates.append((_encode(message["value"]), number))
             reply = {"type": "ack"}
         replies.append((process.stdin.fileno(), _encode(reply)))
+    if replies and durable and updates and slower:
+        time.sleep(slower)
     if replies:
         _commit(store, inserts, updates, durable and bool(updates))
     for fd, reply in replies:
@@ -97,4 +105,10 @@ def _commit(store: sqlite3.Connection, inserts: list, updates: list, full: bool)
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "power")
+    run(
+        Path(sys.argv[1]),
+        int(sys.argv[2]),
+        int(sys.argv[3]),
+        sys.argv[4] == "power",
+        float(sys.argv[5]),
+    )

@@ -1,10 +1,12 @@
 """What one phase costs: mpx through its real path against the floor (`floor.py`), in one run.
 
     python benchmarks/phase_cost.py [--repeat 5] [--trials 1 2 8 32] [--durability power process]
+                                    [--slower 5]
 
 For each number of trials, floor and mpx take turns; the table shows medians over the repeats. A phase
 is one final result, its acknowledgement, one request and its parameters, as the trial sees it; bodies
-are empty and the tuner is trivial. Then: start-up, memory, and CPU at rest.
+are empty and the tuner is trivial. Then: start-up, memory, and CPU at rest. With `--slower 5` each fsync
+takes 5 ms more on both sides, as on a disk that is not this machine's.
 """
 
 import argparse
@@ -44,6 +46,15 @@ class Constant:
         pass
 """
 
+SLOW_DISK = """
+import os, time
+_fdatasync = os.fdatasync
+def _slow(fd):
+    time.sleep({seconds})
+    _fdatasync(fd)
+os.fdatasync = _slow  # in the manager, which imports this file
+"""
+
 CONFIG = """
 trialConcurrency: {trials}
 maxTrialNum: {trials}
@@ -75,8 +86,9 @@ def main() -> None:
         )
         for trials in arguments.trials:
             _print_row(trials, _pairs(trials, durability, arguments))
-    print()
-    _print_rest(arguments.repeat)
+    if not arguments.slower:
+        print()
+        _print_rest(arguments.repeat)
 
 
 def _arguments() -> argparse.Namespace:
@@ -85,13 +97,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--phases", type=int, default=4000, help="phases of a run, over all trials")
     parser.add_argument("--trials", type=int, nargs="+", default=[1, 2, 8, 32])
     parser.add_argument("--durability", nargs="+", default=["power", "process"])
+    parser.add_argument("--slower", type=float, default=0.0, help="ms that each fsync takes more")
     return parser.parse_args()
 
 
 def _pairs(trials: int, durability: str, arguments: argparse.Namespace) -> list[tuple[Run, Run]]:
     phases = max(100, arguments.phases // trials)
     return [
-        (_run_floor(trials, phases, durability), _run_mpx(trials, phases, durability))
+        (
+            _run_floor(trials, phases, durability, arguments.slower / 1e3),
+            _run_mpx(trials, phases, durability, arguments.slower / 1e3),
+        )
         for _ in range(arguments.repeat)
     ]
 
@@ -109,20 +125,23 @@ def _print_row(trials: int, pairs: list[tuple[Run, Run]]) -> None:
     )
 
 
-def _run_floor(trials: int, phases: int, durability: str) -> Run:
+def _run_floor(trials: int, phases: int, durability: str, slower: float) -> Run:
     with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, FLOOR, directory, str(trials), str(phases), durability]
+        arguments = [directory, str(trials), str(phases), durability, str(slower)]
+        command = [sys.executable, FLOOR, *arguments]
         subprocess.run(command, check=True)
         return _measured(Path(directory))
 
 
-def _run_mpx(trials: int, phases: int, durability: str) -> Run:
+def _run_mpx(trials: int, phases: int, durability: str, slower: float) -> Run:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         out = directory / "out"
         out.mkdir()
         config = _write_experiment(directory, trials, phases, durability, out)
-        _mpx(directory, "create", str(config), "--foreground", "--quiet")
+        if slower:
+            (directory / "constant.py").write_text(SLOW_DISK.format(seconds=slower) + TUNER)
+        mpx(directory, "create", str(config), "--foreground", "--quiet")
         return _measured(out)
 
 
@@ -140,7 +159,8 @@ def _write_experiment(
     return config
 
 
-def _mpx(directory: Path, *arguments: str) -> str:
+def mpx(directory: Path, *arguments: str) -> str:
+    """Run a command of mpx, with its home in a directory; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", "mpx", *arguments],
         env={**os.environ, "MPX_HOME": str(directory / "home")},
@@ -199,17 +219,17 @@ def _idle_manager() -> tuple[float, float, int]:
         config = _write_experiment(directory, 1, 0, "power", directory)
         (directory / "trial.py").write_text(_IDLE_TRIAL)
         began = time.monotonic()
-        experiment = _mpx(directory, "create", str(config), "--quiet").strip()
+        experiment = mpx(directory, "create", str(config), "--quiet").strip()
         created = (time.monotonic() - began) * 1e3
         try:
-            status = json.loads(_mpx(directory, "status", experiment, "--json"))
+            status = json.loads(mpx(directory, "status", experiment, "--json"))
             pid = status["manager"]["pid"]
             time.sleep(1)  # let the last lazy commit pass
             before = _ticks(pid)
             time.sleep(10)
             return created, _resident_mb(pid), _ticks(pid) - before
         finally:
-            _mpx(directory, "stop", experiment)
+            mpx(directory, "stop", experiment)
 
 
 def _ticks(pid: int) -> int:

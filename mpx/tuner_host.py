@@ -46,7 +46,7 @@ class Loaded:
 
     Attributes:
         optimize_mode: its own, if it has one.
-        saves: it has a `save_checkpoint` of its own.
+        saves: it can save its state, and load it again.
     """
 
     optimize_mode: str | None

@@ -715,6 +715,19 @@ def test_what_a_dead_trial_left_is_ended_and_its_unsent_messages_delivered(site,
     assert site.finish(trial_id) == ExitStatus(None)
 
 
+def test_trial_that_was_found_dead_may_be_ended_before_its_end_is_told(site):
+    """Its group and its keeper have no number that could be signalled."""
+    trial_id = site.start("setsid sleep 1000 & echo up; sleep 1000")
+    identity = site.identity
+    site.says(trial_id, b"up\n")
+    heir = Heir(site)
+    signal_group(identity.pid, signal.SIGKILL)
+    wait_until(lambda: start_of(identity.pid) is None, "the keeper's end")
+    assert heir.adopt(trial_id, identity, grace=0.2) is None
+    site.service.end(trial_id)
+    assert site.finish(trial_id) == ExitStatus(None)
+
+
 @pytest.mark.parametrize("session", [None, "", "../abc", "a/b", "missing"])
 def test_session_that_names_no_file_of_the_sdk_delivers_nothing(site, session):
     trial_id = site.start("exit 0")

@@ -117,7 +117,7 @@ def detail(paths: ExperimentPaths) -> Detail:
     now = time.time()
     experiment = show(paths)
     # What an interrupted experiment's trials do on another machine, nothing here can tell.
-    sees_processes = experiment.status is ExperimentStatus.INTERRUPTED and not _other_host(paths)
+    sees_processes = experiment.status is ExperimentStatus.INTERRUPTED and not other_host(paths)
     with opened(paths) as reader:
         if reader is None:
             return Detail(experiment, (), (), None, now)
@@ -293,8 +293,8 @@ def _completed(
         return record
     if manager is None and time.time() - record.created_at < _STARTING:
         return record
-    other_host = _other_host(paths)
-    why = _unseen(record, other_host) if other_host else _why_interrupted(record, paths)
+    elsewhere = other_host(paths)
+    why = _unseen(record, elsewhere) if elsewhere else _why_interrupted(record, paths)
     return replace(record, status=ExperimentStatus.INTERRUPTED, reason=why)
 
 
@@ -317,7 +317,7 @@ def _unseen(record: ExperimentRecord, host: str) -> str:
     )
 
 
-def _other_host(paths: ExperimentPaths) -> str | None:
+def other_host(paths: ExperimentPaths) -> str | None:
     """Return the name of the machine that the experiment ran on last, if that is not this one."""
     try:
         host = describe(paths).host

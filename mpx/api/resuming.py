@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mpx.api.home import describe, manager_of
-from mpx.api.reading import show
+from mpx.api.reading import other_host, show
 from mpx.api.starting import Launch, link_sdk, start_manager
 from mpx.config.model import ExperimentConfig
 from mpx.errors import MpxError, StoreError, UsageError
@@ -44,10 +44,9 @@ def resume(
         "max_exec_duration": max_duration,
     }
     limits = {name: value for name, value in limits.items() if value is not None}
-    description = describe(paths)
-    config = replace(description.config, **limits)
+    config = replace(describe(paths).config, **limits)
     _check_alone(paths)
-    _check_host(paths, description.host)
+    _check_host(paths)
     _check_limits(paths, config)
     try:
         link_sdk(paths)
@@ -65,13 +64,13 @@ def _check_alone(paths: ExperimentPaths) -> None:
         )
 
 
-def _check_host(paths: ExperimentPaths, host: str | None) -> None:
-    here = socket.gethostname()
-    if host not in (None, here) and show(paths).ended_at is None:
+def _check_host(paths: ExperimentPaths) -> None:
+    host = other_host(paths)
+    if host is not None and show(paths).ended_at is None:
         raise UsageError(
-            f"experiment {paths.id} was started on {host}, and this is {here}: if it may still run"
-            f" there, resume it there. If that machine is gone or was renamed, first let it end"
-            f" here: mpx stop {paths.id}"
+            f"experiment {paths.id} was started on {host}, and this is {socket.gethostname()}: if it"
+            f" may still run there, resume it there. If that machine is gone or was renamed, first"
+            f" let it end here: mpx stop {paths.id}"
         )
 
 

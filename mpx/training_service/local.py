@@ -187,7 +187,9 @@ class _LocalTrial:
         self._stdin = stdin
         self._stdout = _open_if_there(self._paths.stdout, os.O_RDONLY)
         if identity is None:
-            self._look = self._loop.call_later(0, self._on_found_dead)
+            self._group_is_gone = True  # its number may be another's by now
+            self._keeper_has_ended, self._exit_code = True, self._recorded_exit()
+            self._look = self._loop.call_later(0, self._pursue)
             return
         self._pid = identity.pid
         if self._stdout >= 0:
@@ -203,10 +205,6 @@ class _LocalTrial:
         except OSError:
             return
         self._listener.on_output(self._spec.trial_id, unsent)
-
-    def _on_found_dead(self) -> None:
-        self._group_is_gone = True  # its number may be another's by now
-        self._on_keeper_exit(self._recorded_exit())
 
     def _recorded_exit(self) -> int | None:
         """Return the exit status that the keeper of somebody else wrote down; None if it did not."""

@@ -103,6 +103,26 @@ MIGRATIONS = (
         PRIMARY KEY (asked, parameter_id)
     );
     """,
+    """
+    ALTER TABLE trials ADD COLUMN gpus TEXT;         -- JSON: the indices of those it was given
+    ALTER TABLE trials ADD COLUMN assessed INTEGER;  -- number of the assessor call that told of its end
+    ALTER TABLE phases ADD COLUMN assessed INTEGER;  -- the same
+    ALTER TABLE phases ADD COLUMN stopped TEXT;      -- why the assessor stopped it
+    ALTER TABLE phases ADD COLUMN customized INTEGER NOT NULL DEFAULT 0;  -- the user chose its parameters
+    ALTER TABLE intermediates ADD COLUMN assessed INTEGER;  -- number of the assessor call that judged it
+    ALTER TABLE intermediates ADD COLUMN is_awaited INTEGER NOT NULL DEFAULT 0;  -- its verdict is
+    CREATE TABLE offered (                 -- parameters that wait for a phase, and belong to none yet
+        parameter_id INTEGER PRIMARY KEY,
+        parameters TEXT NOT NULL,          -- JSON
+        customized INTEGER NOT NULL        -- 1: the user chose them; 0: the tuner, in no call that asked
+    );
+    CREATE TABLE inbox (                   -- letters from the user: results and parameters
+        name TEXT PRIMARY KEY,
+        told INTEGER,                      -- number of the tuner call that told of results
+        data TEXT NOT NULL,                -- JSON
+        received_at REAL NOT NULL
+    );
+    """,
 )
 
 

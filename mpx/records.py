@@ -129,6 +129,7 @@ class TrialRecord:
     Attributes:
         exit_status: its command's, 128 + n if signal n ended it, None while it runs.
         process_start: what tells its process from others of that pid.
+        gpus: those that it was given.
     """
 
     trial_id: str
@@ -143,6 +144,7 @@ class TrialRecord:
     phases: dict[str, int]
     last_lines: tuple[str, ...] = ()
     process_start: str | None = None
+    gpus: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +249,11 @@ class ExperimentPaths:
     def kept_checkpoints(self) -> Path:
         """Copies of that, each called by the number of the last tuner call in it."""
         return self.root / "checkpoints"
+
+    @property
+    def inbox(self) -> Path:
+        """Letters from the user that no manager has taken in yet."""
+        return self.root / "inbox"
 
     @property
     def sdk(self) -> Path:

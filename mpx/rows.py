@@ -52,6 +52,8 @@ class TrialRow:
         told: number of the tuner call that told of its end.
         attempt: how often its parameters were tried before (`trial.retries`).
         counts: whether limits count it.
+        gpus: JSON, the indices of the GPUs it was given; None where it was given none.
+        assessed: number of the assessor call that told of its end.
     """
 
     trial_id: str
@@ -71,6 +73,13 @@ class TrialRow:
     told: int | None = None
     attempt: int = 0
     counts: bool = True
+    gpus: str | None = None
+    assessed: int | None = None
+
+    @property
+    def success(self) -> bool:
+        """Whether it exited with status 0 and was not stopped early: what a tuner is told."""
+        return self.exit_status == 0 and self.status is not TrialStatus.EARLY_STOPPED
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +92,11 @@ class PhaseRow:
         asked: number of the tuner call that chose its parameters; None where an earlier phase had them.
         told: and of the one that told of its end.
         counts: whether limits count it; if not, its parameters are offered again.
+        assessed: number of the assessor call that told of its end.
+        stopped: why the assessor stopped it.
+        customized: the user chose its parameters.
+        intermediates: how many intermediate results it has.
+        last_intermediate: the newest of them, as JSON.
     """
 
     id: int
@@ -103,7 +117,11 @@ class PhaseRow:
     started_at: float | None = None
     ended_at: float | None = None
     counts: bool = True
+    assessed: int | None = None
+    stopped: str | None = None
+    customized: bool = False
     intermediates: int = 0
+    last_intermediate: str | None = None
     in_store: bool = False
 
 
@@ -115,20 +133,24 @@ class Offer:
         parameter_id: stays theirs.
         parameters: as JSON.
         attempt: how often trials failed with them (`trial.retries`).
+        customized: the user chose them.
     """
 
     parameter_id: int
     parameters: str
-    attempt: int
+    attempt: int = 0
+    customized: bool = False
 
 
 _EXPERIMENT_COLUMNS = """id, name, status, reason, created_at, started_at, ended_at, duration,
     running_since, multi_phase, trial_concurrency, max_trial_num, max_phase_num, optimize_mode, seed,
     best_phase, error_type, error_message, error_traceback, warning, checkpoint"""
 _TRIAL_COLUMNS = """sequence_id, trial_id, status, reason, created_at, started_at, ended_at,
-    exit_status, pid, process_start, session, resends, session_start, seq, told, attempt, counts"""
+    exit_status, pid, process_start, session, resends, session_start, seq, told, attempt, counts,
+    gpus, assessed"""
 _PHASE_COLUMNS = """id, sequence_id, phase_index, parameter_id, status, reason, traceback, parameters,
-    value, score, request_seq, final_seq, asked, told, requested_at, started_at, ended_at, counts"""
+    value, score, request_seq, final_seq, asked, told, requested_at, started_at, ended_at, counts,
+    assessed, stopped, customized"""
 
 
 def _places(columns: str) -> str:
@@ -139,7 +161,7 @@ INSERT_PHASE = f"INSERT INTO phases ({_PHASE_COLUMNS}) VALUES ({_places(_PHASE_C
 # COALESCE: parameters are handed over once, and then need not be written again.
 UPDATE_PHASE = """UPDATE phases SET status=?, reason=?, traceback=?,
     parameters=COALESCE(parameters, ?), value=?, score=?, request_seq=?, final_seq=?, asked=?, told=?,
-    started_at=?, ended_at=?, counts=? WHERE id=?"""
+    started_at=?, ended_at=?, counts=?, assessed=?, stopped=? WHERE id=?"""
 PUT_TRIAL = f"INSERT OR REPLACE INTO trials ({_TRIAL_COLUMNS}) VALUES ({_places(_TRIAL_COLUMNS)})"
 PUT_EXPERIMENT = (
     f"INSERT OR REPLACE INTO experiment ({_EXPERIMENT_COLUMNS})"
@@ -147,8 +169,10 @@ PUT_EXPERIMENT = (
 )
 PUT_COUNTS = """INSERT OR REPLACE INTO phase_counts (sequence_id, waiting, running, succeeded, failed,
     early_stopped, abandoned, lost) VALUES (?,?,?,?,?,?,?,?)"""
-INSERT_INTERMEDIATE = """INSERT INTO intermediates (phase, number, value, seq, reported_at)
-    VALUES (?,?,?,?,?)"""
+INSERT_INTERMEDIATE = """INSERT INTO intermediates (phase, number, value, seq, reported_at,
+    assessed, is_awaited) VALUES (?,?,?,?,?,?,?)"""
+INSERT_OFFERED = "INSERT INTO offered (parameter_id, parameters, customized) VALUES (?,?,?)"
+INSERT_LETTER = "INSERT INTO inbox (name, told, data, received_at) VALUES (?,?,?,?)"
 INSERT_UNANSWERED = """INSERT INTO unanswered (asked, parameter_id, trial_id, first)
     VALUES (?,?,?,?)"""
 
@@ -208,6 +232,8 @@ def trial_values(row: TrialRow) -> tuple[Any, ...]:
         row.told,
         row.attempt,
         row.counts,
+        row.gpus,
+        row.assessed,
     )
 
 
@@ -232,6 +258,9 @@ def phase_values(row: PhaseRow) -> tuple[Any, ...]:
         row.started_at,
         row.ended_at,
         row.counts,
+        row.assessed,
+        row.stopped,
+        row.customized,
     )
 
 
@@ -251,6 +280,8 @@ def phase_changes(row: PhaseRow) -> tuple[Any, ...]:
         row.started_at,
         row.ended_at,
         row.counts,
+        row.assessed,
+        row.stopped,
         row.id,
     )
 
@@ -283,19 +314,24 @@ def trial_row(stored: dict[str, Any]) -> TrialRow:
     )
 
 
-def phase_row(stored: dict[str, Any], intermediates: int = 0) -> PhaseRow:
+def phase_row(
+    stored: dict[str, Any], intermediates: int = 0, last_intermediate: str | None = None
+) -> PhaseRow:
     """Return a phase as INSERT_PHASE wrote it, given the columns by name.
 
     Args:
         stored: the columns.
         intermediates: how many intermediate results it has.
+        last_intermediate: the newest of them, as JSON.
     """
     return PhaseRow(
         **{
             **stored,
             "status": PhaseStatus(stored["status"]),
             "counts": bool(stored["counts"]),
+            "customized": bool(stored["customized"]),
             "intermediates": intermediates,
+            "last_intermediate": last_intermediate,
             "in_store": True,
         }
     )

@@ -35,6 +35,8 @@ from mpx.migrations import check_version, migrate
 from mpx.records import ExperimentStatus, PhaseStatus, TrialStatus
 from mpx.rows import (
     INSERT_INTERMEDIATE,
+    INSERT_LETTER,
+    INSERT_OFFERED,
     INSERT_PHASE,
     INSERT_UNANSWERED,
     LAST_SIGN_OF_LIFE,
@@ -45,6 +47,7 @@ from mpx.rows import (
     UPDATE_PHASE,
     WHOLE_EXPERIMENT,
     ExperimentRow,
+    Offer,
     PhaseRow,
     TrialRow,
     experiment_values,
@@ -68,6 +71,9 @@ _CLOSE_INTERRUPTED = (
         (SELECT sequence_id FROM trials WHERE status IN ('WAITING', 'RUNNING'))""",
     """DELETE FROM trials WHERE status = 'WAITING'
         AND sequence_id NOT IN (SELECT sequence_id FROM phases)""",
+    """UPDATE phases SET status = 'EARLY_STOPPED', reason = stopped, ended_at = :now
+        WHERE status = 'RUNNING' AND stopped IS NOT NULL AND sequence_id IN
+        (SELECT sequence_id FROM trials WHERE status IN ('WAITING', 'RUNNING'))""",
     """UPDATE phases SET status = 'LOST', reason = 'its trial ended: ' || :reason, ended_at = :now,
         counts = 0 WHERE status IN ('WAITING', 'RUNNING') AND sequence_id IN
         (SELECT sequence_id FROM trials WHERE status IN ('WAITING', 'RUNNING'))""",
@@ -118,6 +124,8 @@ class Store:
         self._intermediates: list[tuple[Any, ...]] = []
         self._counts: dict[int, list[int]] = {}
         self._unanswered: list[tuple[int, int, str, bool]] = []
+        self._offered: dict[int, Offer] = {}
+        self._letters: list[tuple[str, int | None, str, float]] = []
         self._changed_counts: set[int] = set()
         self._removals: list[tuple[str, int]] = []
         try:
@@ -147,6 +155,8 @@ class Store:
             or self._trials
             or self._removals
             or self._unanswered
+            or self._offered
+            or self._letters
             or self._experiment is not None
         )
 
@@ -210,10 +220,28 @@ class Store:
         self._counts[WHOLE_EXPERIMENT][position] += change
         self._changed_counts.add(row.sequence_id)
 
-    def add_intermediate(self, row: PhaseRow, value: str, seq: int, reported_at: float) -> None:
-        """Append an intermediate result, a JSON text, to a phase."""
-        self._intermediates.append((row.id, row.intermediates, value, seq, reported_at))
-        row.intermediates += 1
+    def add_intermediate(
+        self,
+        row: PhaseRow,
+        value: str,
+        seq: int,
+        reported_at: float,
+        assessed: int | None = None,
+        is_awaited: bool = False,
+    ) -> None:
+        """Append an intermediate result, a JSON text, to a phase.
+
+        Args:
+            row: the phase.
+            value: the result.
+            seq: number of the trial's message.
+            reported_at: seconds since the epoch.
+            assessed: number of the assessor call that judges it.
+            is_awaited: the trial waits for that.
+        """
+        number = row.intermediates
+        self._intermediates.append((row.id, number, value, seq, reported_at, assessed, is_awaited))
+        row.intermediates, row.last_intermediate = number + 1, value
 
     def add_unanswered(self, asked: int, parameter_id: int, trial_id: str, first: bool) -> None:
         """Append a call of the tuner for which it had no parameters.
@@ -225,6 +253,26 @@ class Store:
             first: for that trial's first phase.
         """
         self._unanswered.append((asked, parameter_id, trial_id, first))
+
+    def add_offer(self, offer: Offer) -> None:
+        """Keep parameters that wait for a phase."""
+        self._offered[offer.parameter_id] = offer
+
+    def remove_offer(self, parameter_id: int) -> None:
+        """Forget such parameters: they have a phase by now. It is no error if they had one before."""
+        if self._offered.pop(parameter_id, None) is None:
+            self._removals.append(("DELETE FROM offered WHERE parameter_id=?", parameter_id))
+
+    def add_letter(self, name: str, told: int | None, data: str, received_at: float) -> None:
+        """Append what the user sent.
+
+        Args:
+            name: of the letter.
+            told: number of the tuner call that tells of the results in it.
+            data: JSON.
+            received_at: seconds since the epoch.
+        """
+        self._letters.append((name, told, data, received_at))
 
     def commit(self) -> None:
         """Write everything that changed, in one transaction.
@@ -287,11 +335,21 @@ class Store:
                 )
         if self._changed_counts or self._removals:
             self._write_counts()
+        self._append()
+        execute("COMMIT")
+
+    def _append(self) -> None:
+        """Write what is written once and never changed."""
+        executemany = self._connection.executemany
         if self._intermediates:
             executemany(INSERT_INTERMEDIATE, self._intermediates)
         if self._unanswered:
             executemany(INSERT_UNANSWERED, self._unanswered)
-        execute("COMMIT")
+        if self._offered:
+            offered = [(o.parameter_id, o.parameters, o.customized) for o in self._offered.values()]
+            executemany(INSERT_OFFERED, offered)
+        if self._letters:
+            executemany(INSERT_LETTER, self._letters)
 
     def _write_counts(self) -> None:
         changed = [*self._changed_counts, WHOLE_EXPERIMENT]
@@ -305,6 +363,8 @@ class Store:
         self._changed_counts.clear()
         self._intermediates.clear()
         self._unanswered.clear()
+        self._offered.clear()
+        self._letters.clear()
         self._trials.clear()
         self._removals.clear()
         self._experiment = None

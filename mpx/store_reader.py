@@ -201,6 +201,7 @@ class StoreReader:
             pid=row["pid"],
             phases=self._phase_counts(row["sequence_id"]),
             process_start=row["process_start"],
+            gpus=_indices(_of(row, "gpus")),
         )
 
     def _best(self, phase: int | None) -> BestPhase | None:
@@ -267,6 +268,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _of(row: sqlite3.Row, column: str) -> Any:
     """Return what a column says that an older mpx did not have."""
     return row[column] if column in row.keys() else None  # noqa: SIM118 (a Row iterates values)
+
+
+def _indices(text: str | None) -> tuple[int, ...] | None:
+    return None if text is None else tuple(decode(text))
 
 
 def _json(text: str | None) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class TunerConfig:
+class ClassConfig:
     """Either `builtin_name`, or the three custom keys: `code_dir`, `class_file_name`, `class_name`."""
 
     builtin_name: str | None = None
@@ -18,8 +18,51 @@ class TunerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TunerConfig(ClassConfig):
+    """What chooses parameters.
+
+    Attributes:
+        include_intermediate_results: a phase that was stopped early has its last intermediate result
+            for its final one.
+        gpu_indices: the GPUs that the tuner sees; none by default.
+    """
+
+    include_intermediate_results: bool = False
+    gpu_indices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AssessorConfig(ClassConfig):
+    """What stops hopeless phases early.
+
+    Attributes:
+        history: `phase` or `trial`, what the assessor judges as one; None: what its class is made for.
+    """
+
+    history: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalConfig:
+    """How trials share the GPUs of this machine.
+
+    Attributes:
+        gpu_indices: those that trials may use; None: all.
+        max_trials_per_gpu: how many trials may have the same GPU at a time.
+        use_active_gpu: whether a GPU may be used on which others' processes run.
+    """
+
+    gpu_indices: tuple[int, ...] | None = None
+    max_trials_per_gpu: int = 1
+    use_active_gpu: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TrialConfig:
-    """How to start a trial. Durations are seconds; `gpu_num` 0 hides all GPUs, None leaves them."""
+    """How to start a trial. Durations are seconds.
+
+    `gpu_num` is how many GPUs a trial is given: 0 hides all, None leaves them as they are.
+    """
 
     command: str
     code_dir: str
@@ -37,9 +80,12 @@ class ExperimentConfig:
     name: str
     tuner: TunerConfig
     trial: TrialConfig
+    assessor: AssessorConfig | None = None
+    local: LocalConfig = LocalConfig()
     author: str | None = None
     description: str | None = None
     multi_phase: bool = False
+    multi_thread: bool = False
     trial_concurrency: int = 1
     max_trial_num: int | None = None
     max_phase_num: int | None = None
@@ -52,18 +98,32 @@ class ExperimentConfig:
     seed: int | None = None
     durability: str = "power"
     max_line_length: int = 64 * 1024 * 1024
+    log_level: str = "info"
+    log_dir: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a value for `json.dumps`; `from_json` is its inverse."""
-        return asdict(self)
+        return asdict(self, dict_factory=_with_lists)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ExperimentConfig:
         """Build from what `to_json` returned, be it before there were all of today's fields."""
+        assessor, local = data.get("assessor"), data.get("local", {})
         return cls(
             **{
                 **data,
-                "tuner": TunerConfig(**data["tuner"]),
+                "tuner": TunerConfig(**_with_tuples(data["tuner"])),
                 "trial": TrialConfig(**data["trial"]),
+                "assessor": assessor and AssessorConfig(**assessor),
+                "local": LocalConfig(**_with_tuples(local)),
             }
         )
+
+
+def _with_lists(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in fields}
+
+
+def _with_tuples(data: dict[str, Any]) -> dict[str, Any]:
+    """Return values as they were before JSON made lists of their tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

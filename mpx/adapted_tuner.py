@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mpx.errors import ClassLoadError, NoMoreTrialError, TunerError
 from mpx.tuner import Tuner
+
+# Called with a parameter_id and parameters for it.
+Launch = Callable[[int, Any], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPhases:
+    """What a tuner has for trials that are about to start.
+
+    Attributes:
+        found: (parameter_id, parameters) of as many as it has.
+        promised: parameter_ids for which it has none, but may have some later, for it kept the
+            `st_callback` that it was given.
+    """
+
+    found: list[tuple[int, Any]]
+    promised: frozenset[int]
 
 
 class AdaptedTuner:
@@ -25,13 +45,17 @@ class AdaptedTuner:
             raise ClassLoadError(
                 f"{type(tuner).__name__} is no tuner: it has no `generate_parameters` method"
             )
-        self._wants_trial_ids = _names(self._generate_many, "trial_job_ids")
-        self.generate = self._generate_one if generate is None else adapt(generate, 1)
-        self.receive = self._adapted("receive_trial_result", 3)
-        self.phase_end = self._adapted("phase_end", 2)
+        self._wants_trial_ids = _Signature.of(self._generate_many).names("trial_job_ids")
+        self._takes_callback = _Signature.of(self._generate_many or generate).takes("st_callback")
+        self._generate_first = self._generate_one if generate is None else self._first(generate)
+        self._generate = self._generate_one if generate is None else adapt(generate, 1)
+        self._receive = self._adapted("receive_trial_result", 3, customized=False)
+        self._receive_customized = self._customized_receiver()
+        self._phase_end = self._adapted("phase_end", 2)
         self.trial_end = self._adapted("trial_end", 2)
         both = (self._own("save_checkpoint"), self._own("load_checkpoint"))
         self.saves = None not in both  # what could not be loaded would be lost
+        self.takes_data = self._own("import_data") is not None
 
     def call(self, name: str, *args: Any) -> Any:
         """Call a method that takes just these arguments, if the tuner has it."""
@@ -39,22 +63,45 @@ class AdaptedTuner:
         return None if method is None else method(*args)
 
     def generate_first(
-        self, parameter_ids: Sequence[int], trial_ids: Sequence[str]
-    ) -> list[tuple[int, Any]]:
-        """Return (parameter_id, parameters) of as many first phases as the tuner has."""
+        self, parameter_ids: Sequence[int], trial_ids: Sequence[str], launch: Launch
+    ) -> FirstPhases:
+        """Return the parameters of as many first phases as the tuner has.
+
+        Args:
+            parameter_ids: one for each phase.
+            trial_ids: their trials.
+            launch: what a tuner that has none now may call later: NNI's `st_callback`.
+        """
+        # One that is alive when the tuner has returned is one that the tuner keeps.
+        callback = functools.partial(launch)
+        kept = weakref.ref(callback)
+        more = {"st_callback": callback} if self._takes_callback else {}
+        del callback
         if self._generate_many is None:
-            return self._generate_each(parameter_ids, trial_ids)
+            found = self._generate_each(parameter_ids, trial_ids, more)
+            asked = parameter_ids[: len(found) + 1]
+        else:
+            found = self._generate_together(parameter_ids, trial_ids, more)
+            asked = parameter_ids
+        more.clear()
+        promised = frozenset(asked).difference(number for number, _ in found)
+        return FirstPhases(found, promised if kept() is not None else frozenset())
+
+    def _generate_together(
+        self, parameter_ids: Sequence[int], trial_ids: Sequence[str], more: dict[str, Any]
+    ) -> list[tuple[int, Any]]:
         try:
-            found = self._generate_list(parameter_ids, trial_ids)
+            found = self._generate_list(parameter_ids, trial_ids, more)
         except NoMoreTrialError:
             return []
         return [pair for pair in zip(parameter_ids, found, strict=False) if pair[1] is not None]
 
     def _generate_list(
-        self, parameter_ids: Sequence[int], trial_ids: Sequence[str]
+        self, parameter_ids: Sequence[int], trial_ids: Sequence[str], more: dict[str, Any]
     ) -> Sequence[Any]:
         assert self._generate_many is not None
-        more = {"trial_job_ids": list(trial_ids)} if self._wants_trial_ids else {}
+        if self._wants_trial_ids:
+            more = {**more, "trial_job_ids": list(trial_ids)}
         found = self._generate_many(list(parameter_ids), **more)
         if found is None:
             return []
@@ -66,67 +113,158 @@ class AdaptedTuner:
         return found
 
     def _generate_each(
-        self, parameter_ids: Sequence[int], trial_ids: Sequence[str]
+        self, parameter_ids: Sequence[int], trial_ids: Sequence[str], more: dict[str, Any]
     ) -> list[tuple[int, Any]]:
         found = []
         for parameter_id, trial_id in zip(parameter_ids, trial_ids, strict=True):
-            parameters = self.generate_next(parameter_id, trial_id)
+            try:
+                parameters = self._generate_first(parameter_id, trial_id, **more)
+            except NoMoreTrialError:
+                break
             if parameters is None:
                 break
             found.append((parameter_id, parameters))
         return found
 
+    def _first(self, generate: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what generates a first phase: NNI named no trial there, and old tuners rely on that."""
+        is_told = getattr(self.tuner, "first_phase_names_trial", True)
+        if is_told or _Signature.of(generate).needs > 1:
+            return adapt(generate, 1)
+        return lambda parameter_id, trial_id, **more: generate(parameter_id, **more)
+
     def generate_next(self, parameter_id: int, trial_id: str) -> Any:
-        """Return the parameters of one phase; None if there are no more."""
+        """Return the parameters of one phase of a running trial; None if there are no more."""
         try:
-            return self.generate(parameter_id, trial_id)
+            return self._generate(parameter_id, trial_id)
         except NoMoreTrialError:
             return None
 
     def _generate_one(self, parameter_id: int, trial_id: str) -> Any:
-        found = self._generate_list([parameter_id], [trial_id])
+        found = self._generate_list([parameter_id], [trial_id], {})
         return found[0] if found else None
+
+    def receive(
+        self, parameter_id: int, parameters: Any, value: Any, trial_id: str, customized: bool
+    ) -> None:
+        """Tell of a final result.
+
+        Args:
+            parameter_id: the phase's.
+            parameters: the phase's.
+            value: as reported.
+            trial_id: the phase's trial.
+            customized: the user chose the parameters; not all tuners care for such results.
+        """
+        receive = self._receive_customized if customized else self._receive
+        receive(parameter_id, parameters, value, trial_id)
+
+    def phase_end(self, parameter_id: int, success: bool, trial_id: str, customized: bool) -> None:
+        """Tell of the end of a phase."""
+        if not customized or self._receive_customized is not _nothing:
+            self._phase_end(parameter_id, success, trial_id)
+
+    def _customized_receiver(self) -> Callable[..., Any]:
+        """Return what takes the results of phases whose parameters the user chose.
+
+        A tuner of NNI v1.0 or older has a method for them. Later ones say that they accept them, or, in
+        mpx, show it by naming the argument `customized`.
+        """
+        method = self._own("receive_trial_result")
+        old = self._own("receive_customized_trial_result")
+        if old is not None:
+            return adapt(old, 3)
+        accepts = getattr(self.tuner, "_accept_customized", False)
+        if accepts or _Signature.of(method).names("customized"):
+            return self._adapted("receive_trial_result", 3, customized=True)
+        return _nothing
 
     def _own(self, name: str) -> Callable[..., Any] | None:
         """Return the method unless the tuner has only the base class's."""
-        if getattr(type(self.tuner), name, None) is getattr(Tuner, name):
+        if getattr(type(self.tuner), name, None) is getattr(Tuner, name, None):
             return None
-        return getattr(self.tuner, name, None)
+        method = getattr(self.tuner, name, None)
+        return None if _is_inherited_from_nni(method) else method
 
-    def _adapted(self, name: str, leading: int) -> Callable[..., Any]:
+    def _adapted(self, name: str, leading: int, **more: Any) -> Callable[..., Any]:
         method = self._own(name)
-        return _nothing if method is None else adapt(method, leading)
+        return _nothing if method is None else adapt(method, leading, **more)
 
 
-def adapt(method: Callable[..., Any], leading: int) -> Callable[..., Any]:
+class _Signature:
+    """What a method may be called with; anything, if it is written in C without a signature."""
+
+    def __init__(self, parameters: Sequence[inspect.Parameter] | None) -> None:
+        self._parameters = parameters
+
+    @classmethod
+    def of(cls, method: Callable[..., Any] | None) -> _Signature:
+        try:
+            found = () if method is None else inspect.signature(method).parameters.values()
+        except (TypeError, ValueError):
+            return cls(None)
+        return cls(tuple(found))
+
+    @property
+    def is_known(self) -> bool:
+        return self._parameters is not None
+
+    def names(self, name: str) -> bool:
+        """Say whether there is an argument of this name."""
+        return any(p.name == name and p.kind in _BY_NAME for p in self._parameters or ())
+
+    def takes(self, name: str) -> bool:
+        """Say whether it may be given an argument by this name."""
+        return self.names(name) or any(p.kind is p.VAR_KEYWORD for p in self._parameters or ())
+
+    @property
+    def needs(self) -> int:
+        """How many arguments have no default."""
+        kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return sum(p.default is p.empty and p.kind not in kinds for p in self._parameters or ())
+
+    def room(self, besides: str) -> int | float:
+        """Return how many arguments may be given by position, but for one of this name."""
+        parameters = self._parameters or ()
+        if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            return float("inf")
+        return sum(p.kind in _BY_POSITION and p.name != besides for p in parameters)
+
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def adapt(method: Callable[..., Any], leading: int, **more: Any) -> Callable[..., Any]:
     """Return a callable that takes `leading` positional arguments and a trial's id.
 
     The id is passed on by the name `trial_job_id` if the method knows it (or takes any keyword), else as
-    one more positional argument if there is room for one, else not at all. NNI's `customized` is passed
-    as False where it is known.
+    one more positional argument if there is room for one, else not at all.
+
+    Args:
+        method: the tuner's.
+        leading: how many arguments come before the trial's id.
+        **more: passed on by name, where the method takes them.
     """
-    try:
-        parameters = inspect.signature(method).parameters.values()
-    except (TypeError, ValueError):  # written in C, without a signature
+    signature = _Signature.of(method)
+    if not signature.is_known:
         return method
-    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    more = {"customized": False} if "customized" in named else {}
-    if any_name or "trial_job_id" in named:
-        return lambda *args: method(*args[:leading], trial_job_id=args[leading], **more)
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    room = sum(p.name != "customized" for p in positional)
-    if room > leading or any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return lambda *args: method(*args, **more)
-    return lambda *args: method(*args[:leading], **more)
+    fixed = {name: value for name, value in more.items() if signature.takes(name)}
+    if signature.takes("trial_job_id"):
+        return lambda *args, **named: method(
+            *args[:leading], trial_job_id=args[leading], **fixed, **named
+        )
+    if signature.room(besides="customized") > leading:
+        return lambda *args, **named: method(*args, **fixed, **named)
+    return lambda *args, **named: method(*args[:leading], **fixed, **named)
 
 
-def _names(method: Callable[..., Any] | None, argument: str) -> bool:
-    """Say whether a method has an argument of this name."""
-    try:
-        return method is not None and argument in inspect.signature(method).parameters
-    except (TypeError, ValueError):  # written in C, without a signature
-        return False
+def _is_inherited_from_nni(method: Callable[..., Any] | None) -> bool:
+    """Say whether a method is one of those that NNI's base classes had, and that do nothing of their own.
+
+    They are marked, for this module may not know that package.
+    """
+    return getattr(method, "of_base_class", False)
 
 
 def _nothing(*_: Any) -> None:

@@ -97,7 +97,7 @@ class Tuner:
 
         Args:
             parameter_id: the number of the trial's first phase.
-            success: True if the trial exited with status 0.
+            success: True if the trial exited with status 0 and was not stopped early.
             trial_job_id: the trial.
         """
 

@@ -1,9 +1,9 @@
 """Hosts the tuner: calls go into a mailbox, answers come out. Only this module knows where it runs.
 
-The tuner lives on one thread from import to exit (some libraries tie state to their thread), and its
-calls run there in the order they were posted, one at a time. That order is the promise that a phase's
-result reaches the tuner before the trial's next phase is chosen: the controller posts the one before
-the other.
+Calls are made in the order they were posted, one at a time. That order is the promise that a phase's
+result reaches the tuner before the trial's next phase is chosen: the controller posts the one before the
+other. With `multiThread` calls for different trials run at the same time; those for one trial keep their
+order, and with it the promise.
 
 After the first exception that a tuner lets out, it is not called again, but for `_on_error`.
 
@@ -14,255 +14,69 @@ start or from a checkpoint. What it answered then wins over what it answers now.
 from __future__ import annotations
 
 import copy
-import os
-import queue
-import sys
-import threading
-import time
-import traceback
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from mpx import generators
 from mpx.adapted_tuner import AdaptedTuner
 from mpx.checkpoints import Checkpoints
-from mpx.errors import ClassLoadError, MessageError, TunerError
-from mpx.records import ErrorRecord
-from mpx.wake_up import WakeUp
+from mpx.errors import MessageError, TunerError
+from mpx.host import Finish, Finished, Host, report_error
+from mpx.lanes import Lanes
+from mpx.promises import Promises
+from mpx.tuner_calls import (
+    Ask,
+    AskFirst,
+    Call,
+    Enqueued,
+    Failed,
+    ForgetCheckpoints,
+    History,
+    Import,
+    Launched,
+    Load,
+    Loaded,
+    Parameters,
+    PhaseEnd,
+    Recorded,
+    SaveCheckpoint,
+    Saved,
+    Tell,
+    TrialEnd,
+    Warned,
+)
 from mpx.wire import decode, encode
 
-# A call that takes longer holds the interpreter against the manager's loop, unless it is asked for
-# more often than every 5 ms; trivial tuners are better off without.
-_SLOW_CALL = 0.001
-_SWITCH_INTERVAL = 0.0002
+# Seconds that calls which run at the same time are waited for before the last one.
+_LAST_CALLS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The tuner is imported, constructed, has its search space and knows what it knew.
-
-    Attributes:
-        optimize_mode: its own, if it has one.
-        saves: it can save its state, and load it again.
-    """
-
-    optimize_mode: str | None
-    saves: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """Answers one ask. `text` is the parameters as JSON; None: there are no more (now)."""
-
-    parameter_id: int
-    text: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """The tuner's state behind the call of this number is kept."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """Something went wrong that the user should know of, and that ends nothing."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The tuner let an exception out."""
-
-    error: ErrorRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The tuner's last call returned."""
-
-
-Answer = Loaded | Parameters | Saved | Warned | Failed | Finished
-
-
-@dataclass(frozen=True, slots=True)
-class AskFirst:
-    """Ask for the first phases of trials that are about to start; one `Parameters` answers each."""
-
-    parameter_ids: Sequence[int]
-    trial_ids: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask for the next phase of a running trial."""
-
-    parameter_id: int
-    trial_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """A phase ended with a final result."""
-
-    parameter_id: int
-    value: Any
-    trial_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseEnd:
-    """A phase ended without a result."""
-
-    parameter_id: int
-    trial_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrialEnd:
-    """A trial ended; `parameter_id` is its first phase's."""
-
-    parameter_id: int
-    success: bool
-    trial_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A call that the tuner of an earlier manager took, and its answers on record.
-
-    Attributes:
-        call: the call.
-        answers: parameter_id → parameters as JSON, None where there were none; nothing for an ask
-            whose answer is not on record.
-    """
-
-    call: AskFirst | Ask | Tell | PhaseEnd | TrialEnd
-    answers: Mapping[int, str | None]
-
-
-class History(Protocol):
-    """The calls on record, numbered from 1. Asked on the tuner's thread."""
-
-    def calls(self, after: int) -> Iterable[Recorded]:
-        """Yield, in order, the calls behind the one of this number."""
-
-    def parameters(self, after: int) -> Mapping[int, str]:
-        """Return the parameters, by parameter_id, that were chosen no later than that call, or in no
-        call at all, and whose end the tuner is told of later.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Import and construct the tuner, give it its search space, and rebuild what it knew.
-
-    Attributes:
-        load_class: returns its class.
-        construct: returns the tuner, given the class.
-        search_space: as the configuration says it.
-        seed: for the random generators.
-        history: what an earlier manager left; None for a new experiment.
-        checkpoint: number of the last call in the checkpoint on record.
-    """
-
-    load_class: Callable[[], Any]
-    construct: Callable[[Any], Any]
-    search_space: Any
-    seed: int
-    history: History | None = None
-    checkpoint: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SaveCheckpoint:
-    """Have the tuner save its state; `number` is the last call before this."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class ForgetCheckpoints:
-    """The checkpoint of this number is on record: no older one is needed."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The experiment ends; nothing is posted after."""
-
-    well: bool
-
-
-Call = (
-    Load | AskFirst | Ask | Tell | PhaseEnd | TrialEnd | SaveCheckpoint | ForgetCheckpoints | Finish
-)
-
-
-class TunerHost:
+class TunerHost(Host[Call]):
     """Runs a tuner on its own thread.
-
-    `fileno()` is readable when there are answers for `collect`.
 
     Args:
         checkpoints: where the tuner's state is kept.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
+        super().__init__("tuner")
         self._checkpoints = checkpoints
-        self._mailbox: queue.SimpleQueue[list[Call]] = queue.SimpleQueue()
-        self._answers: deque[Answer] = deque()
-        self._wake = WakeUp()
         self._tuner: AdaptedTuner | None = None
+        self._lanes: Lanes[Call] | None = None
         self._parameters: dict[int, Any] = {}
-        self._on_record: Mapping[int, str | None] = {}  # answers to the call that is made again
+        self._promises = Promises()
+        self._on_record: dict[int, str | None] = {}  # answers to the calls that are made again
         self._differs = False
+        self._repeats = False
         self._failed = False
-        self._thread = threading.Thread(target=self._work, name="tuner", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def post(self, calls: list[Call]) -> None:
-        """Have the tuner called, in this order, after all that was posted before."""
-        self._mailbox.put(calls)
-
-    def fileno(self) -> int:
-        return self._wake.fileno()
-
-    def collect(self) -> list[Answer]:
-        """Return the answers that have come since the last time."""
-        self._wake.clear()
-        answers = []
-        while self._answers:
-            answers.append(self._answers.popleft())
-        return answers
-
-    def _work(self) -> None:
-        while True:
-            calls = self._mailbox.get()
-            began = time.monotonic()
-            for call in calls:
-                self._run(call)
-                now = time.monotonic()
-                if now - began > _SLOW_CALL:
-                    sys.setswitchinterval(_SWITCH_INTERVAL)
-                    self._wake_loop()
-                    began = now
-            self._wake_loop()
-
-    def _wake_loop(self) -> None:
-        if self._answers:  # most calls tell, and have no answer
-            self._wake.set()
 
     def _run(self, call: Call) -> None:
+        if self._lanes is None or isinstance(call, Finish):
+            self._make(call)
+        else:
+            self._make_in_lane(self._lanes, call)
+
+    def _make(self, call: Call) -> None:
         # The border around the user's tuner: whatever it raises, SystemExit included, is an answer.
         try:
             if isinstance(call, Finish):
@@ -271,9 +85,21 @@ class TunerHost:
                 self._ACTIONS[type(call)](self, call)
         except BaseException as error:  # noqa: BLE001
             self._failed = True
-            record = describe_error(error)
-            print(record.traceback, file=sys.stderr, flush=True)
-            self._answers.append(Failed(record))
+            self._answers.append(Failed(report_error(error)))
+
+    def _make_in_lane(self, lanes: Lanes[Call], call: Call) -> None:
+        """Make a call beside those for other trials, behind those for its own."""
+        if isinstance(call, AskFirst):
+            for parameter_id, trial_id in zip(call.parameter_ids, call.trial_ids, strict=True):
+                lanes.put(trial_id, AskFirst([parameter_id], [trial_id]))
+        elif isinstance(call, Ask | Tell | PhaseEnd | TrialEnd):
+            lanes.put(call.trial_id, call)
+        else:
+            self._make(call)
+
+    def _make_and_wake(self, call: Call) -> None:
+        self._make(call)
+        self._wake_loop()
 
     def _load(self, call: Load) -> None:
         generators.seed(call.seed)
@@ -283,13 +109,18 @@ class TunerHost:
         self._tuner.call("update_search_space", copy.deepcopy(call.search_space))
         if restored:
             self._checkpoints.restore_random(restored)
+        if call.multi_thread:
+            self._lanes = Lanes("tuner", self._make_and_wake)
         if call.history is not None:
             self._replay(call.history, restored)
+            if self._failed:  # in a lane
+                return
+            self._promise_again()
         mode = getattr(tuner, "optimize_mode", None)
         mode = str(getattr(mode, "value", mode)).lower()  # NNI's is an enumeration
-        self._answers.append(
-            Loaded(mode if mode in ("maximize", "minimize") else None, self._tuner.saves)
-        )
+        # Between calls that run at the same time there is no moment whose state could be saved.
+        saves = self._tuner.saves and not call.multi_thread
+        self._answers.append(Loaded(mode if mode in ("maximize", "minimize") else None, saves))
 
     def _restore(self, checkpoint: int | None) -> int:
         """Have the tuner load its checkpoint; return the number of the last call that is in it."""
@@ -302,10 +133,36 @@ class TunerHost:
     def _replay(self, history: History, after: int) -> None:
         for parameter_id, text in history.parameters(after).items():
             self._parameters[parameter_id] = decode(text)
-        for recorded in history.calls(after):
-            self._on_record = recorded.answers
+        self._promises.restore(history.unanswered(after))
+        calls = history.calls(after)
+        if self._lanes is not None:
+            self._replay_in_lanes(self._lanes, calls)
+            return
+        for recorded in calls:
+            self._on_record.update(recorded.answers)
             self._ACTIONS[type(recorded.call)](self, recorded.call)
-        self._on_record = {}
+
+    def _replay_in_lanes(self, lanes: Lanes[Call], calls: Iterable[Recorded]) -> None:
+        asked_by: dict[int, str] = {}
+        open_asks: set[str] = set()
+        for recorded in calls:
+            call = recorded.call
+            self._on_record.update(recorded.answers)
+            open_asks.update(_asks_without_answer(recorded))
+            if isinstance(call, AskFirst | Ask):
+                asked_by.update(_askers(call, recorded.answers))
+            elif isinstance(call, Tell | PhaseEnd):
+                asker = asked_by.pop(call.parameter_id, call.trial_id)
+                if asker != call.trial_id:  # what one trial was given, another has tried again
+                    lanes.finish(asker)
+            self._make_in_lane(lanes, call)
+        lanes.drain(open_asks)
+
+    def _promise_again(self) -> None:
+        """Tell another manager for what the tuner has a callback."""
+        with self._promises.lock:
+            for parameter_id in self._promises.promised:
+                self._answers.append(Parameters(parameter_id, None, is_promised=True))
 
     def _save(self, call: SaveCheckpoint) -> None:
         assert self._tuner is not None
@@ -315,8 +172,7 @@ class TunerHost:
             if self._checkpoints.keep(call.number):
                 self._answers.append(Saved(call.number))
         except Exception as error:  # noqa: BLE001 (the user's code)
-            record = describe_error(error)
-            print(record.traceback, file=sys.stderr, flush=True)
+            record = report_error(error)
             self._answers.append(Warned(f"save_checkpoint failed: {record.type}: {record.message}"))
 
     def _forget(self, call: ForgetCheckpoints) -> None:
@@ -324,26 +180,69 @@ class TunerHost:
 
     def _ask_first(self, call: AskFirst) -> None:
         assert self._tuner is not None
-        found = dict(self._tuner.generate_first(call.parameter_ids, call.trial_ids))
+        self._promises.ask(call.parameter_ids)
+        first = self._tuner.generate_first(call.parameter_ids, call.trial_ids, self._launch)
+        found = dict(first.found)
         for parameter_id in call.parameter_ids:
-            self._answer(parameter_id, found.get(parameter_id))
+            self._answer(parameter_id, found.get(parameter_id), parameter_id in first.promised)
 
     def _ask(self, call: Ask) -> None:
         assert self._tuner is not None
+        self._promises.ask([call.parameter_id])
         self._answer(call.parameter_id, self._tuner.generate_next(call.parameter_id, call.trial_id))
 
-    def _answer(self, parameter_id: int, parameters: Any) -> None:
-        text = None if parameters is None else _as_json(parameters)
-        if parameter_id in self._on_record:
-            recorded = self._on_record[parameter_id]
-            if text != recorded:
-                self._warn_of_difference(parameter_id, recorded, text)
-                parameters = None if recorded is None else decode(recorded)
-        else:
-            self._answers.append(Parameters(parameter_id, text))
-        if parameters is not None:
-            # The tuner gets back the very object it returned.
-            self._parameters[parameter_id] = parameters
+    def _answer(self, parameter_id: int, returned: Any, is_promised: bool = False) -> None:
+        with self._promises.lock:  # what is launched from now on comes behind this answer
+            parameters = self._promises.settle(parameter_id, returned, is_promised)
+            text = (
+                None if parameters is None else _as_json(parameters, "generate_parameters returned")
+            )
+            if parameter_id in self._on_record:
+                recorded = self._on_record.pop(parameter_id)
+                if text != recorded:
+                    self._warn_of_difference(parameter_id, recorded, text)
+                    parameters = None if recorded is None else decode(recorded)
+            else:
+                self._answers.append(Parameters(parameter_id, text, is_promised and text is None))
+            if parameters is not None:
+                # The tuner gets back the very object it returned.
+                self._parameters[parameter_id] = parameters
+
+    def _launch(self, parameter_id: int, parameters: Any) -> None:
+        """Take in parameters for which the tuner was asked earlier; from whatever thread it calls.
+
+        Raises:
+            TunerError: JSON cannot say them, or nobody asked for them.
+        """
+        if parameters is None:
+            return  # as if it had not called
+        text = _as_json(parameters, "st_callback was given")
+        parameter_id = self._promises.check(parameter_id)
+        with self._promises.lock:
+            is_owed = self._promises.launch(parameter_id, parameters)
+            if is_owed is None:
+                return
+            recorded = self._parameters.get(parameter_id)
+            if not is_owed:
+                self._warn_of_repetition(parameter_id)
+            elif recorded is None:
+                self._answers.append(Launched(parameter_id, text))
+                self._parameters[parameter_id] = parameters
+            elif encode(recorded) == text:
+                self._parameters[parameter_id] = parameters
+            else:
+                self._warn_of_difference(parameter_id, encode(recorded), text)
+        self._wake_loop()
+
+    def _warn_of_repetition(self, parameter_id: int) -> None:
+        if not self._repeats:
+            self._repeats = True
+            self._answers.append(
+                Warned(
+                    f"st_callback was called for parameter_id {parameter_id}, which has its parameters"
+                    " already, or was asked for by a trial that is gone: such calls are ignored"
+                )
+            )
 
     def _warn_of_difference(self, parameter_id: int, recorded: str | None, now: str | None) -> None:
         if not self._differs:
@@ -360,20 +259,46 @@ class TunerHost:
     def _tell(self, call: Tell) -> None:
         assert self._tuner is not None
         parameters = self._parameters.pop(call.parameter_id)
-        self._tuner.receive(call.parameter_id, parameters, call.value, call.trial_id)
-        self._tuner.phase_end(call.parameter_id, True, call.trial_id)
+        self._promises.forget(call.parameter_id)
+        self._tuner.receive(
+            call.parameter_id, parameters, call.value, call.trial_id, call.customized
+        )
+        self._tuner.phase_end(call.parameter_id, True, call.trial_id, call.customized)
 
     def _phase_end(self, call: PhaseEnd) -> None:
         assert self._tuner is not None
         # A phase for which the tuner had no parameters never was.
+        self._promises.forget(call.parameter_id)
         if self._parameters.pop(call.parameter_id, None) is not None:
-            self._tuner.phase_end(call.parameter_id, False, call.trial_id)
+            self._tuner.phase_end(call.parameter_id, False, call.trial_id, call.customized)
 
     def _trial_end(self, call: TrialEnd) -> None:
         assert self._tuner is not None
         self._tuner.trial_end(call.parameter_id, call.success, call.trial_id)
 
+    def _enqueued(self, call: Enqueued) -> None:
+        self._parameters[call.parameter_id] = decode(call.text)
+
+    def _import(self, call: Import) -> None:
+        assert self._tuner is not None
+        if not self._tuner.takes_data:
+            self._warn(
+                "results from elsewhere change nothing: the tuner has no `import_data` method"
+            )
+            return
+        # What comes from elsewhere ends nothing: it could not be taken back, and would end every resume.
+        try:
+            self._tuner.call("import_data", decode(encode(call.data)))
+        except Exception as error:  # noqa: BLE001 (the user's code)
+            record = report_error(error)
+            self._warn(f"import_data failed: {record.type}: {record.message}")
+
+    def _warn(self, message: str) -> None:
+        self._answers.append(Warned(message))
+
     def _finish(self, call: Finish) -> None:
+        if self._lanes is not None:
+            self._lanes.drain(timeout=_LAST_CALLS)
         try:
             if self._tuner is not None:
                 self._tuner.call("_on_exit" if call.well and not self._failed else "_on_error")
@@ -387,16 +312,36 @@ class TunerHost:
         Tell: _tell,
         PhaseEnd: _phase_end,
         TrialEnd: _trial_end,
+        Enqueued: _enqueued,
+        Import: _import,
         SaveCheckpoint: _save,
         ForgetCheckpoints: _forget,
     }
 
 
-def _as_json(parameters: Any) -> str:
+def _asks_without_answer(recorded: Recorded) -> set[str]:
+    """Return the trials for which a call asked and nothing is on record: what it returns now counts."""
+    call = recorded.call
+    asks = _asks(call) if isinstance(call, AskFirst | Ask) else ()
+    return {trial_id for number, trial_id in asks if number not in recorded.answers}
+
+
+def _askers(call: AskFirst | Ask, answers: Mapping[int, str | None]) -> dict[int, str]:
+    """Return the trials that were given parameters, by parameter_id."""
+    return {number: trial_id for number, trial_id in _asks(call) if answers.get(number) is not None}
+
+
+def _asks(call: AskFirst | Ask) -> Iterable[tuple[int, str]]:
+    if isinstance(call, AskFirst):
+        return zip(call.parameter_ids, call.trial_ids, strict=True)
+    return [(call.parameter_id, call.trial_id)]
+
+
+def _as_json(parameters: Any, where: str) -> str:
     try:
         return encode(parameters)
     except MessageError as error:
-        raise TunerError(f"generate_parameters returned {_shown(parameters)}: {error}") from None
+        raise TunerError(f"{where} {_shown(parameters)}: {error}") from None
 
 
 def _shown(parameters: Any) -> str:
@@ -404,24 +349,3 @@ def _shown(parameters: Any) -> str:
         return f"{parameters!r:.200}"
     except Exception:  # noqa: BLE001 (a user's __repr__, or one that goes too deep)
         return f"a {type(parameters).__name__}"
-
-
-def describe_error(error: BaseException) -> ErrorRecord:
-    """Return the exception as a record, its traceback from the first frame outside this package."""
-    cause = error.__cause__ if isinstance(error, ClassLoadError) and error.__cause__ else error
-    frames = cause.__traceback__
-    while frames and frames.tb_next and _is_ours(frames.tb_frame.f_code.co_filename):
-        frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(cause), cause, frames))
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001  (the user's own class)
-        message = "no message: its __str__ failed"
-    return ErrorRecord(type(cause).__name__, message, text)
-
-
-_PACKAGE = str(Path(__file__).resolve().parent) + os.sep
-
-
-def _is_ours(file: str) -> bool:
-    return file.startswith((_PACKAGE, "<frozen importlib"))

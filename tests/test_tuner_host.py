@@ -1,9 +1,8 @@
-"""The tuner's host: tuners of any age are called rightly and in order, and their failures told."""
+"""The tuner's host: calls are made in order, answered, made again, and their failures told."""
 
 from __future__ import annotations
 
 import enum
-import functools
 import json
 import operator
 import random
@@ -19,16 +18,17 @@ import pytest
 
 import mpx
 from mpx import tuner_host
-from mpx.adapted_tuner import AdaptedTuner, adapt
 from mpx.checkpoints import Checkpoints
-from mpx.errors import ClassLoadError, NoMoreTrialError
-from mpx.tuner_host import (
+from mpx.errors import ClassLoadError
+from mpx.host import Finish, Finished
+from mpx.tuner_calls import (
     Ask,
     AskFirst,
+    Enqueued,
     Failed,
-    Finish,
-    Finished,
     ForgetCheckpoints,
+    Import,
+    Launched,
     Load,
     Loaded,
     Parameters,
@@ -38,230 +38,10 @@ from mpx.tuner_host import (
     Saved,
     Tell,
     TrialEnd,
-    TunerHost,
     Warned,
 )
+from mpx.tuner_host import TunerHost
 from mpx.wake_up import WakeUp
-
-# -- one calling convention -----------------------------------------------------------------------
-
-
-def passes_on(method):
-    """Decorate as users do."""
-
-    @functools.wraps(method)
-    def wrapper(*args, **kwargs):
-        return method(*args, **kwargs)
-
-    return wrapper
-
-
-class Signatures:
-    @classmethod
-    def of_class(cls, parameter_id, trial_job_id=None):
-        return parameter_id, trial_job_id
-
-    @staticmethod
-    def static(parameter_id, **kwargs):
-        return parameter_id, kwargs
-
-    @passes_on
-    def decorated(self, parameter_id):
-        return (parameter_id,)
-
-    def __call__(self, parameter_id, job):
-        return parameter_id, job
-
-
-BY_NAME = {"trial_job_id": "T"}
-
-
-@pytest.mark.parametrize(
-    ("method", "found"),
-    [
-        (lambda parameter_id: (parameter_id,), (7,)),
-        (lambda parameter_id, trial_job_id: (parameter_id, trial_job_id), (7, "T")),
-        (lambda parameter_id, trial_job_id=None: (parameter_id, trial_job_id), (7, "T")),
-        (lambda parameter_id, job=None: (parameter_id, job), (7, "T")),
-        (lambda parameter_id, job, /: (parameter_id, job), (7, "T")),
-        (lambda parameter_id, *, trial_job_id: (parameter_id, trial_job_id), (7, "T")),
-        (lambda parameter_id, *, other=1: (parameter_id, other), (7, 1)),
-        (lambda parameter_id, **kwargs: (parameter_id, kwargs), (7, BY_NAME)),
-        (lambda parameter_id, job=None, **kwargs: (parameter_id, job, kwargs), (7, None, BY_NAME)),
-        (lambda *args: args, (7, "T")),
-        (lambda *args, **kwargs: (args, kwargs), ((7,), BY_NAME)),
-        (Signatures.of_class, (7, "T")),
-        (Signatures.static, (7, BY_NAME)),
-        (Signatures().decorated, (7,)),
-        (Signatures(), (7, "T")),
-        (functools.partial(lambda base, parameter_id: (base, parameter_id), 1), (1, 7)),
-        (functools.partial(lambda parameter_id, trial_job_id, x: x, x=3), 3),
-    ],
-)
-def test_a_request_is_made_as_the_signature_allows(method, found):
-    assert adapt(method, 1)(7, "T") == found
-
-
-@pytest.mark.parametrize(
-    ("method", "found"),
-    [
-        # NNI v0.3-v0.8 with multiPhase, as ENAS has it
-        (lambda parameter_id, parameters, reward, trial_job_id: trial_job_id, "T"),
-        (lambda parameter_id, parameters, reward, job: (reward, job), (0.5, "T")),
-        # NNI v0.3-v0.8 without
-        (lambda parameter_id, parameters, value: value, 0.5),
-        # NNI v0.9-v1.9
-        (lambda parameter_id, parameters, value, **kwargs: (value, kwargs), (0.5, BY_NAME)),
-        (lambda i, p, v, customized=None, **kwargs: (v, customized, kwargs), (0.5, False, BY_NAME)),
-        (lambda i, p, v, customized: (v, customized), (0.5, False)),
-        (lambda i, p, v, trial_job_id, customized=1: (trial_job_id, customized), ("T", False)),
-        (lambda i, p, v, customized, trial_job_id: (trial_job_id, customized), ("T", False)),
-        (lambda i, p, v, job, *, customized: (job, customized), ("T", False)),
-        (lambda i, p, v, *, customized: (v, customized), (0.5, False)),
-        (lambda *args: args, (7, {"lr": 1}, 0.5, "T")),
-        (mpx.Tuner().receive_trial_result, None),
-        (mpx.MultiPhaseTuner().receive_trial_result, None),
-    ],
-)
-def test_a_result_is_given_as_the_signature_allows(method, found):
-    assert adapt(method, 3)(7, {"lr": 1}, 0.5, "T") == found
-
-
-@pytest.mark.parametrize(
-    ("method", "found"),
-    [
-        (lambda parameter_id, success: (parameter_id, success), (7, True)),
-        (lambda parameter_id, success, trial_job_id: trial_job_id, "T"),
-        (lambda parameter_id, success, **kwargs: kwargs, BY_NAME),
-        (mpx.Tuner().trial_end, None),
-        (mpx.Tuner().phase_end, None),
-    ],
-)
-def test_an_end_is_told_as_the_signature_allows(method, found):
-    assert adapt(method, 2)(7, True, "T") == found
-
-
-def test_a_method_without_a_signature_gets_everything():
-    assert adapt(max, 1)(7, 8) == 8
-
-
-def test_what_cannot_generate_is_no_tuner():
-    with pytest.raises(ClassLoadError, match="Idle is no tuner: it has no `generate_parameters`"):
-        AdaptedTuner(type("Idle", (mpx.Tuner,), {})())
-    with pytest.raises(ClassLoadError, match="dict is no tuner"):
-        AdaptedTuner({})
-
-
-def test_a_tuner_need_not_derive_from_anything_nor_have_more_than_one_method():
-    class Least:
-        def generate_parameters(self, parameter_id):
-            return {"n": parameter_id}
-
-    tuner = AdaptedTuner(Least())
-    assert tuner.generate_first([0, 1], ["a", "b"]) == [(0, {"n": 0}), (1, {"n": 1})]
-    assert tuner.generate_next(2, "a") == {"n": 2}
-    tuner.receive(0, {"n": 0}, 1.0, "a")
-    tuner.phase_end(0, True, "a")
-    tuner.trial_end(0, True, "a")
-
-
-def test_first_phases_are_asked_for_one_by_one_with_their_trials():
-    class Plain(mpx.Tuner):
-        def generate_parameters(self, parameter_id, trial_job_id=None):
-            return [parameter_id, trial_job_id]
-
-    assert AdaptedTuner(Plain()).generate_first([5, 6], ["a", "b"]) == [
-        (5, [5, "a"]),
-        (6, [6, "b"]),
-    ]
-
-
-@pytest.mark.parametrize("end", ["None", "raise"])
-def test_first_phases_end_at_the_first_that_there_is_not(end):
-    class Two(mpx.Tuner):
-        def generate_parameters(self, parameter_id, **kwargs):
-            if parameter_id == 2:
-                if end == "raise":
-                    raise NoMoreTrialError("no more")
-                return None
-            return parameter_id
-
-    assert AdaptedTuner(Two()).generate_first([0, 1, 2, 3], list("abcd")) == [(0, 0), (1, 1)]
-    assert AdaptedTuner(Two()).generate_next(2, "a") is None
-
-
-class Several:
-    """Generates first phases several at a time."""
-
-    def __init__(self, found):
-        self.found = found
-        self.asked = []
-
-    def generate_multiple_parameters(self, parameter_id_list, trial_job_ids=None):
-        self.asked.append((parameter_id_list, trial_job_ids))
-        if isinstance(self.found, Exception):
-            raise self.found
-        return self.found
-
-
-@pytest.mark.parametrize(
-    ("found", "pairs"),
-    [
-        (["x", "y"], [(0, "x"), (1, "y")]),
-        (("x", "y"), [(0, "x"), (1, "y")]),
-        (["x"], [(0, "x")]),
-        ([None, "y"], [(1, "y")]),
-        ([], []),
-        (None, []),
-        (NoMoreTrialError("no more"), []),
-    ],
-)
-def test_several_first_phases_may_be_fewer(found, pairs):
-    tuner = Several(found)
-    assert AdaptedTuner(tuner).generate_first([0, 1], ["a", "b"]) == pairs
-    assert tuner.asked == [([0, 1], ["a", "b"])]
-
-
-@pytest.mark.parametrize(
-    ("found", "said"),
-    [
-        (["x", "y", "z"], "was asked for 2 and returned a list of 3; it may return"),
-        (
-            {"x": 1},
-            "was asked for 2 and returned a dict; it may return a list of as many, or fewer",
-        ),
-        ((x for x in "xy"), "was asked for 2 and returned a generator; it may return"),
-        ("xy", "was asked for 2 and returned a str; it may return"),
-    ],
-)
-def test_several_first_phases_must_be_a_list_and_no_more(found, said):
-    with pytest.raises(mpx.errors.TunerError) as refused:
-        AdaptedTuner(Several(found)).generate_first([0, 1], ["a", "b"])
-    assert said in str(refused.value)
-
-
-def test_a_tuner_of_several_is_asked_for_later_phases_too():
-    tuner = Several(["x"])
-    adapted = AdaptedTuner(tuner)
-    assert adapted.generate_next(9, "a") == "x"
-    assert tuner.asked == [([9], ["a"])]
-    tuner.found = []
-    assert adapted.generate_next(10, "a") is None
-    tuner.found = {"no": "list"}
-    with pytest.raises(mpx.errors.TunerError, match="was asked for 1 and returned a dict"):
-        adapted.generate_next(11, "a")
-
-
-def test_several_phases_by_nnis_signature_and_by_the_base_class():
-    class OfNni(mpx.Tuner):
-        def generate_parameters(self, parameter_id, **kwargs):
-            return [parameter_id, kwargs]
-
-        def generate_multiple_parameters(self, parameter_id_list, **kwargs):
-            return super().generate_multiple_parameters(parameter_id_list, **kwargs)
-
-    assert AdaptedTuner(OfNni()).generate_first([0, 1], ["a", "b"]) == [(0, [0, {}]), (1, [1, {}])]
-
 
 # -- the host -------------------------------------------------------------------------------------
 
@@ -644,6 +424,10 @@ class Record:
         self.threads.add(threading.get_ident())
         return self._parameters
 
+    def unanswered(self, until):
+        answers = [r.answers for r in self._recorded[:until]]
+        return [number for found in answers for number, text in found.items() if text is None]
+
 
 def ask(parameter_id, *text, trial="a"):
     """Return an ask on record, and its answer if that is there too."""
@@ -972,3 +756,414 @@ def test_random_goes_on_behind_a_checkpoint(kept, generator):
     from_the_start = kept.host(DrawsAlways, history=record)
     assert from_the_start.early == []
     assert from_the_start.post(asks[3], answers=1) == [after[1]]
+
+
+# -- what a tuner launches ------------------------------------------------------------------------
+
+
+class Credit(Recorder):
+    """Has nothing when it is asked; launches a phase for each trial that ends, as NNI's Evolution."""
+
+    launches = True
+
+    def __init__(self):
+        super().__init__()
+        self.callback, self.owed = None, []
+
+    def generate_multiple_parameters(self, parameter_id_list, st_callback):
+        self.note("generate_multiple_parameters", parameter_id_list)
+        self.callback = st_callback
+        self.owed += parameter_id_list
+        return []
+
+    def generate_parameters(self, parameter_id, trial_job_id):
+        self.owed.append(parameter_id)
+        raise mpx.NoMoreTrialError("later")
+
+    def trial_end(self, parameter_id, success, trial_job_id=None):
+        super().trial_end(parameter_id, success, trial_job_id)
+        if self.launches and self.owed:
+            number = self.owed.pop(0)
+            self.callback(number, {"launched": number})
+
+
+def launched(parameter_id, text=None):
+    return Launched(parameter_id, text or f'{{"launched":{parameter_id}}}')
+
+
+def test_a_promise_is_told_and_what_is_launched_later_comes_behind_it():
+    tuner = Credit()
+    hosted = host_of(tuner)
+    assert hosted.settle(
+        AskFirst([0, 1], ["a", "b"]), Ask(2, "c"), TrialEnd(9, True, "c"), Tell(0, 1.0, "d")
+    ) == [
+        Parameters(0, None, is_promised=True),
+        Parameters(1, None, is_promised=True),
+        Parameters(2, None),
+        launched(0),
+    ]
+    assert ("receive_trial_result", 0, {"launched": 0}, 1.0, "d") in calls_of(tuner)
+
+
+def test_what_a_running_trial_was_refused_can_be_launched_too():
+    hosted = host_of(Credit())
+    hosted.post(AskFirst([0], ["a"]), TrialEnd(9, True, "x"), answers=2)
+    assert hosted.settle(Ask(1, "b"), TrialEnd(9, True, "x")) == [Parameters(1, None), launched(1)]
+
+
+def test_a_launch_from_another_thread_wakes_the_loop_and_gives_back_the_very_object():
+    tuner = Credit()
+    hosted = host_of(tuner)
+    hosted.post(AskFirst([0], ["a"]), answers=1)
+    parameters = {"tuple": (1, 2)}
+    thread = threading.Thread(target=tuner.callback, args=[0, parameters])
+    thread.start()
+    assert hosted.collect(bool) == [launched(0, '{"tuple":[1,2]}')]
+    thread.join()
+    hosted.settle(Tell(0, 1.0, "b"))
+    (told,) = [call for call in tuner.calls if call[0] == "receive_trial_result"]
+    assert told[2] is parameters
+
+
+@pytest.mark.parametrize("has_thread", [False, True])
+@pytest.mark.parametrize("returned", [None, "returned"])
+def test_a_launch_in_the_very_call_that_asks_is_as_good_as_returning(returned, has_thread):
+    class AtOnce(Recorder):
+        def launch(self, parameter_id):
+            if has_thread:
+                thread = threading.Thread(target=self.callback, args=[parameter_id, "launched"])
+                thread.start()
+                thread.join()
+            else:
+                self.callback(parameter_id, "launched")
+
+        def generate_multiple_parameters(self, parameter_id_list, st_callback):
+            self.callback = st_callback
+            self.launch(parameter_id_list[1])
+            return [returned, returned]
+
+        def generate_parameters(self, parameter_id, trial_job_id):
+            self.launch(parameter_id)
+            return returned
+
+    text = f'"{returned or "launched"}"'
+    assert host_of(AtOnce()).settle(AskFirst([0, 1], ["a", "b"]), Ask(2, "a")) == [
+        Parameters(0, '"returned"') if returned else Parameters(0, None, is_promised=True),
+        Parameters(1, text),
+        Parameters(2, text),
+    ]
+
+
+def test_what_has_its_parameters_is_not_launched_again():
+    tuner = Credit()
+    hosted = host_of(tuner)
+    hosted.post(AskFirst([0, 1], ["a", "b"]), answers=2)
+    tuner.launches = False
+    tuner.callback(0, "first")
+    tuner.callback(0, "second")
+    tuner.callback(0, "third")
+    found = hosted.settle(Tell(0, 1.0, "c"))
+    tuner.callback(0, "fourth")
+    assert found == [
+        Launched(0, '"first"'),
+        Warned(
+            "st_callback was called for parameter_id 0, which has its parameters already, or was asked"
+            " for by a trial that is gone: such calls are ignored"
+        ),
+    ]
+    assert hosted.host.collect() == []
+    assert ("receive_trial_result", 0, "first", 1.0, "c") in calls_of(tuner)
+
+
+@pytest.mark.parametrize("named", [7, -1, "0", None, 0.0])
+def test_what_nobody_asked_for_cannot_be_launched(named):
+    class Odd(Credit):
+        def trial_end(self, parameter_id, success, trial_job_id=None):
+            self.callback(named, "x")
+
+    hosted = host_of(Odd())
+    *_, failed = hosted.settle(AskFirst([0], ["a"]), TrialEnd(0, True, "a"))
+    assert failed.error.type == "TunerError"
+    assert failed.error.message == (
+        f"st_callback was called for parameter_id {named!r}, which the tuner was never asked for; the"
+        " last one was 0"
+    )
+
+
+def test_numbers_of_numpy_name_a_phase_as_well():
+    numpy = pytest.importorskip("numpy")
+    tuner = Credit()
+    hosted = host_of(tuner)
+    hosted.post(AskFirst([0], ["a"]), answers=1)
+    tuner.callback(numpy.int64(0), "x")
+    (found,) = hosted.collect(bool)
+    assert (found, type(found.parameter_id)) == (Launched(0, '"x"'), int)
+
+
+def test_a_launch_of_nothing_is_none_and_one_that_json_cannot_say_is_told():
+    tuner = Credit()
+    hosted = host_of(tuner)
+    hosted.post(AskFirst([0], ["a"]), answers=1)
+    tuner.callback(0, None)
+    with pytest.raises(mpx.errors.TunerError, match=r"st_callback was given <object .*JSON cannot"):
+        tuner.callback(0, object())
+    tuner.callback(0, "x")
+    assert hosted.settle() == [Launched(0, '"x"')]
+
+
+PROMISED = Recorded(AskFirst([0, 1], ["a", "b"]), {0: None, 1: None})
+END = Recorded(TrialEnd(9, True, "x"), {})
+
+
+def test_a_launch_on_record_is_told_once_and_one_that_is_not_becomes_an_offer():
+    record = Record(PROMISED, END, tell(0, trial="c"), END, parameters={0: '{"launched":0}'})
+    tuner = Credit()
+    hosted = host_of(tuner, history=record)
+    assert (hosted.early, hosted.loaded) == ([launched(1)], Loaded(None))
+    assert ("receive_trial_result", 0, {"launched": 0}, 0.5, "c") in calls_of(tuner)
+    assert hosted.settle(Tell(1, 1.0, "c")) == []
+    assert ("receive_trial_result", 1, {"launched": 1}, 1.0, "c") in calls_of(tuner)
+
+
+def test_what_is_promised_still_is_told_when_the_calls_were_made_again():
+    asks = [Recorded(AskFirst([number], ["a"]), {number: None}) for number in range(3)]
+    record = Record(*asks, END, Recorded(PhaseEnd(1, "b"), {}), parameters={0: '{"launched":0}'})
+    hosted = host_of(Credit(), history=record)
+    assert hosted.early == [Parameters(2, None, is_promised=True)]
+
+
+def test_what_a_trial_asked_for_that_is_gone_is_not_launched():
+    hosted = host_of(Credit())
+    hosted.post(AskFirst([0], ["a"]), answers=1)
+    parameters, warned = hosted.settle(
+        Ask(1, "b"), PhaseEnd(1, "b"), *[TrialEnd(0, True, "a")] * 2
+    )[::2]
+    assert parameters == Parameters(1, None)
+    assert isinstance(warned, Warned)
+
+
+def test_a_launch_on_record_wins_and_the_difference_is_told_once():
+    record = Record(PROMISED, END, END, tell(0), tell(1), parameters={0: '"old"', 1: '"older"'})
+    tuner = Credit()
+    hosted = host_of(tuner, history=record)
+    assert hosted.early == [Warned(WARNING.format(0, '{"launched":0}', '"old"'))]
+    assert ("receive_trial_result", 0, "old", 0.5, "a") in calls_of(tuner)
+    assert ("receive_trial_result", 1, "older", 0.5, "a") in calls_of(tuner)
+
+
+def test_a_launch_on_record_that_comes_later_this_time_is_not_made_twice():
+    record = Record(PROMISED, tell(0), END, parameters={0: '{"launched":0}'})
+    tuner = Credit()
+    hosted = host_of(tuner, history=record)
+    warned, promised = hosted.early
+    assert isinstance(warned, Warned)
+    assert promised == Parameters(1, None, is_promised=True)
+    assert ("receive_trial_result", 0, {"launched": 0}, 0.5, "a") in calls_of(tuner)
+
+
+def test_what_was_promised_before_a_checkpoint_can_be_launched_behind_it(kept):
+    class Saves(Saving, Credit):
+        def load_checkpoint(self):
+            self.owed = [0, 1]
+
+        def save_checkpoint(self):
+            self.file.write_text("saved")
+
+        def __init__(self, file):
+            Credit.__init__(self)
+            self.file = file
+
+    kept.host(Saves).post(AskFirst([0, 1], ["a", "b"]), SaveCheckpoint(1), answers=3)
+    record = Record(PROMISED)
+    hosted = kept.host(Saves, history=record, checkpoint=1)
+    found = hosted.settle(AskFirst([2], ["c"]), TrialEnd(9, True, "x"))
+    assert found == [Parameters(2, None, True), launched(0)]
+
+
+# -- what the user sends --------------------------------------------------------------------------
+
+
+class Importer(Recorder):
+    def receive_trial_result(
+        self, parameter_id, parameters, value, trial_job_id=None, customized=False
+    ):
+        self.note("receive_trial_result", parameter_id, parameters, value, customized)
+
+    def import_data(self, data):
+        self.note("import_data", data)
+        data.clear()
+
+
+def test_imported_results_are_a_private_copy_and_made_again():
+    data = [{"parameter": {"x": 1}, "value": 0.5}]
+    tuner = Importer()
+    hosted = host_of(
+        tuner, history=Record(Recorded(Import(data), {}), tell(4), parameters={4: "1"})
+    )
+    assert hosted.settle(Import(data)) == []
+    assert data
+    assert [call for call in calls_of(tuner) if call[0] == "import_data"] == [
+        ("import_data", [])
+    ] * 2
+    assert [call[0] for call in calls_of(tuner)][2] == "import_data"
+
+
+def test_a_tuner_that_takes_in_no_results_is_said_to():
+    (warned,) = host_of(Recorder()).settle(Import([{"parameter": 1, "value": 2}]))
+    assert "no `import_data` method" in warned.message
+
+
+def test_results_that_a_tuner_chokes_on_end_nothing():
+    class Chokes(Importer):
+        def import_data(self, data):
+            raise KeyError("x")
+
+    hosted = host_of(Chokes())
+    deep = []
+    for _ in range(900):
+        deep = [deep]
+    (warned,) = hosted.settle(Import([{"parameter": deep, "value": 2}]))
+    assert warned == Warned("import_data failed: KeyError: 'x'")
+    assert hosted.settle(Ask(1, "a")) == [Parameters(1, '{"id":1}')]
+
+
+def test_parameters_that_the_user_chose_come_with_their_result():
+    tuner = Importer()
+    host_of(tuner).settle(Enqueued(5, '{"x":1}'), Tell(5, 1.0, "a", customized=True))
+    assert calls_of(tuner)[2] == ("receive_trial_result", 5, {"x": 1}, 1.0, True)
+
+
+# -- calls for different trials at the same time --------------------------------------------------
+
+
+class Sharing(Recorder):
+    """Chooses a trial's next phase when both trials' results are there, as NNI's test of threads."""
+
+    def __init__(self):
+        super().__init__()
+        self.arrived = threading.Condition()
+        self.results = {"a": 0, "b": 0}
+
+    def generate_parameters(self, parameter_id, trial_job_id=None):
+        with self.arrived:
+            self.note("generate_parameters", parameter_id, trial_job_id)
+            awaited = self.results[trial_job_id]
+            both = self.arrived.wait_for(lambda: min(self.results.values()) >= awaited, 30)
+            assert both
+        return {"round": awaited}
+
+    def receive_trial_result(self, parameter_id, parameters, value, trial_job_id=None):
+        with self.arrived:
+            super().receive_trial_result(parameter_id, parameters, value, trial_job_id)
+            self.results[trial_job_id] += 1
+            self.arrived.notify_all()
+
+
+def of_trial(tuner, trial_id):
+    return [call for call in calls_of(tuner) if call[-1] == trial_id]
+
+
+def test_a_tuner_may_wait_in_one_trials_call_for_anothers():
+    tuner = Sharing()
+    hosted = host_of(tuner, multi_thread=True)
+    hosted.post(AskFirst([0, 1], ["a", "b"]), answers=2)
+    for number in range(2, 20, 2):
+        hosted.post(Tell(number - 2, 0.1, "a"), Ask(number, "a"), answers=0)
+        hosted.host.post([Tell(number - 1, 0.2, "b"), Ask(number + 1, "b")])
+        found = hosted.collect(lambda found: len(found) == 2)
+        assert {answer.text for answer in found} == {f'{{"round":{number // 2}}}'}
+    hosted.settle()
+    assert len({call[-1] for call in tuner.calls}) > 2
+    for trial_id in "ab":
+        calls = [call for call in of_trial(tuner, trial_id) if call[0] != "phase_end"]
+        asked, told = "generate_parameters", "receive_trial_result"
+        assert [call[0] for call in calls] == [asked, *[told, asked] * 9]
+
+
+def shared(rounds, last=()):
+    """Return the record of so many rounds of two trials, in an order in which calls waited."""
+    recorded = [Recorded(AskFirst([0, 1], ["a", "b"]), {0: '{"round":0}', 1: '{"round":0}'})]
+    for number in range(2, 2 * rounds, 2):
+        answer = f'{{"round":{number // 2}}}'
+        recorded += [tell(number - 2, trial="a"), ask(number, answer, trial="a")]
+        recorded += [tell(number - 1, trial="b"), ask(number + 1, answer, trial="b")]
+    return Record(*recorded, *last)
+
+
+def test_calls_that_waited_for_each_other_are_made_again():
+    tuner = Sharing()
+    hosted = host_of(tuner, history=shared(10), multi_thread=True)
+    assert (hosted.early, hosted.loaded) == ([], Loaded(None))
+    assert tuner.results == {"a": 9, "b": 9}
+
+
+def test_a_call_that_still_waits_does_not_keep_the_others_from_going_on():
+    tuner = Sharing()
+    last = [tell(8, trial="a"), ask(10, trial="a")]
+    hosted = host_of(tuner, history=shared(5, last), multi_thread=True)
+    assert (hosted.early, hosted.loaded) == ([], Loaded(None))
+    assert hosted.post(Tell(9, 0.5, "b"), answers=1) == [Parameters(10, '{"round":5}')]
+    assert hosted.settle() == []
+
+
+def test_what_another_trial_tried_again_is_told_behind_its_ask():
+    told = threading.Event()
+
+    class Strict(Recorder):
+        def __init__(self):
+            super().__init__()
+            self.running = set()
+
+        def generate_parameters(self, parameter_id, trial_job_id=None):
+            if parameter_id == 1:
+                told.wait(0.1)  # it would be told by then, were it not for this call
+            self.running.add(parameter_id)
+            return parameter_id
+
+        def receive_trial_result(self, parameter_id, parameters, value, trial_job_id=None):
+            if parameter_id == 1:
+                told.set()
+            self.running.remove(parameter_id)
+
+    record = Record(ask(0, "0"), tell(0), ask(1, "1"), tell(1, trial="b"), parameters={1: "1"})
+    hosted = host_of(Strict(), history=record, multi_thread=True)
+    assert (hosted.early, hosted.loaded) == ([], Loaded(None))
+
+
+def test_a_call_that_fails_in_its_lane_when_it_is_made_again_is_told_and_nothing_is_loaded():
+    class Fails(Sharing):
+        def phase_end(self, parameter_id, success, trial_job_id=None):
+            raise ValueError("the tuner's own")
+
+    hosted = host_of(Fails(), history=Record(shared(1)._recorded[0], tell(0)), multi_thread=True)
+    assert hosted.loaded.error.message == "the tuner's own"
+    assert hosted.settle(Ask(8, "a")) == []
+
+
+def test_a_call_that_fails_in_its_lane_is_told_at_once():
+    class Fails(Sharing):
+        def phase_end(self, parameter_id, success, trial_job_id=None):
+            raise ValueError("the tuner's own")
+
+    hosted = host_of(Fails(), multi_thread=True)
+    hosted.post(AskFirst([0, 1], ["a", "b"]), answers=2)
+    (failed,) = hosted.post(Tell(0, 1.0, "a"), answers=1)
+    assert failed.error.message == "the tuner's own"
+
+
+def test_a_call_that_waits_for_ever_does_not_hold_up_the_end(monkeypatch):
+    monkeypatch.setattr(tuner_host, "_LAST_CALLS", 0.01)
+    may_go_on = threading.Event()
+
+    class Stuck(Recorder):
+        def generate_parameters(self, parameter_id, trial_job_id=None):
+            may_go_on.wait(30)
+
+    tuner = Stuck()
+    assert host_of(tuner, multi_thread=True).settle(Ask(0, "a"), TrialEnd(0, True, "a")) == []
+    assert calls_of(tuner)[-1] == ("_on_exit",)
+    may_go_on.set()
+
+
+def test_a_tuner_of_many_threads_saves_no_checkpoint(kept):
+    assert kept.host(multi_thread=True).loaded == Loaded(None, saves=False)

@@ -20,7 +20,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpx.errors import MpxError, NoMoreTrialError, ProtocolError
+    from mpx.assessor import Assessor, AssessResult
+    from mpx.errors import MpxError, NoMoreTrialError, PhaseStopped, ProtocolError
     from mpx.trial import (
         Phase,
         get_current_parameter,
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 _HOME_OF = {
     "MpxError": "errors",
     "NoMoreTrialError": "errors",
+    "PhaseStopped": "errors",
     "ProtocolError": "errors",
     "Phase": "trial",
     "get_current_parameter": "trial",
@@ -49,6 +51,8 @@ _HOME_OF = {
     "phases": "trial",
     "report_final_result": "trial",
     "report_intermediate_result": "trial",
+    "Assessor": "assessor",
+    "AssessResult": "assessor",
     "MultiPhaseTuner": "tuner",
     "Tuner": "tuner",
 }
@@ -65,6 +69,9 @@ __all__ = [  # noqa: RUF022 (in the order a reader meets them)
     "get_sequence_id",
     "Tuner",
     "MultiPhaseTuner",
+    "Assessor",
+    "AssessResult",
+    "PhaseStopped",
     "NoMoreTrialError",
     "ProtocolError",
     "MpxError",

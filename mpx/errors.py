@@ -6,15 +6,17 @@
     ├── NoSuchExperimentError     3   no experiment has that id or name
     ├── SurvivorsError            4   something could not be stopped
     ├── StartError                1   an experiment ended before its first trial ran
-    ├── ClassLoadError            1   a tuner's class could not be imported or constructed
+    ├── ClassLoadError            1   a tuner's or assessor's class could not be imported or constructed
     ├── TunerError                1   a tuner's method raised or answered nonsense
+    ├── AssessorError             1   an assessor answered nonsense
     ├── StoreError                1   the experiment's database refused a write or a read
     └── ProtocolError             1   the conversation between manager and trial broke its rules
         ├── LocalProtocolError        this side tried something illegal
         ├── RemoteProtocolError       the other side sent something illegal
         └── MessageError              a value that no message can carry
 
-`NoMoreTrialError` stands apart: a tuner raises it to say that it has no more parameters.
+`NoMoreTrialError` and `PhaseStopped` stand apart: a tuner raises the one to say that it has no more
+parameters, a trial that wants it so meets the other when an assessor has stopped its phase.
 
 A trial imports this module, so it keeps to Python 3.7 and to the standard library.
 """
@@ -83,6 +85,10 @@ class TunerError(MpxError):
     """A tuner's method raised, or answered what it may not."""
 
 
+class AssessorError(MpxError):
+    """An assessor's method answered what it may not."""
+
+
 class StoreError(MpxError):
     """The experiment's database refused a write or a read.
 
@@ -123,3 +129,7 @@ class MessageError(ProtocolError):
 
 class NoMoreTrialError(Exception):
     """Raised by a tuner's `generate_parameters`: there are no more parameters (for now)."""
+
+
+class PhaseStopped(Exception):  # noqa: N818 (an event, not an error)
+    """The assessor has stopped the phase: nothing more need be computed for it."""

@@ -13,8 +13,8 @@ The rules, which `CONVERSATION` below states once for both sides:
   sequence and finds no phase open.
 - `welcome` answers a hello. Without one, it says that a manager has taken the place of one that died,
   and the number of the last message that it knows of: what came later is sent again.
-- `welcome`, `ack` and `error` change nothing, but an `error` that answers a request ends it: one that
-  gives the request's number.
+- `welcome`, `ack`, `verdict` and `error` change nothing, but an `error` that answers a request ends it:
+  one that gives the request's number.
 
 What the table does not allow, the sender refuses with `LocalProtocolError` before anything is sent, and
 the manager with a `RemoteProtocolError` among the events. The state stays. To a trial it can only be an
@@ -45,6 +45,7 @@ CONVERSATION = {
         "request": ASKED,
         "welcome": IDLE,
         "ack": IDLE,
+        "verdict": IDLE,
         "error": IDLE,
     },
     ASKED: {
@@ -54,6 +55,7 @@ CONVERSATION = {
         "error": IDLE,
         "welcome": ASKED,
         "ack": ASKED,
+        "verdict": ASKED,
     },
     OPEN: {
         "hello": IDLE,
@@ -63,14 +65,15 @@ CONVERSATION = {
         "request": ASKED,
         "welcome": OPEN,
         "ack": OPEN,
+        "verdict": OPEN,
         "error": OPEN,
     },
 }
 FROM_TRIAL = frozenset(["hello", "request", "intermediate", "final", "failed"])
-FROM_MANAGER = frozenset(["welcome", "parameters", "no_more", "ack", "error"])
+FROM_MANAGER = frozenset(["welcome", "parameters", "no_more", "ack", "verdict", "error"])
 _ANSWERS = frozenset(["parameters", "no_more", "error"])
 # What tells a trial that all its messages up to the answer's number are on record.
-_SETTLES = frozenset(["parameters", "no_more", "ack"])
+_SETTLES = frozenset(["parameters", "no_more", "ack", "verdict"])
 # What a trial holds at most before it asks for an acknowledgement: bytes, and messages.
 _MUCH_HELD = 2**20
 _MANY_HELD = 1000
@@ -154,6 +157,7 @@ class ManagerConnection(_Connection):
         greeted: the trial said hello, so it understands acks and errors.
         last_seq: the number of the last message taken in; 0 where the trial gives none.
         session: the token of the last hello.
+        has_assessor: intermediate results are judged; the welcome says so.
         resends: the trial promised to send again what a manager that died may not have taken in.
     """
 
@@ -164,6 +168,7 @@ class ManagerConnection(_Connection):
         "_pieces_size",
         "_pieces_total",
         "greeted",
+        "has_assessor",
         "last_seq",
         "resends",
         "session",
@@ -174,6 +179,7 @@ class ManagerConnection(_Connection):
     def __init__(self, max_line: int = DEFAULT_MAX_LINE) -> None:
         super().__init__(max_line)
         self.greeted = False
+        self.has_assessor = False
         self.last_seq = 0
         self.session: Any = None
         self.resends = False
@@ -295,9 +301,10 @@ class ManagerConnection(_Connection):
 
         The newline ends what that one may have left half written.
         """
+        assessor = ',"assessor":true' if self.has_assessor else ""
         return (
             f'\n{{"type":"welcome","seq":{self.last_seq},"protocol":{VERSION},'
-            f'"session":{encode(self.session)},"max_line":{self.max_line}}}\n'
+            f'"session":{encode(self.session)},"max_line":{self.max_line}{assessor}}}\n'
         ).encode()
 
     def parameters(self, parameter_id: int, phase_index: int, text: str) -> bytes:
@@ -324,6 +331,11 @@ class ManagerConnection(_Connection):
     def ack(self) -> bytes:
         """Acknowledge every message up to the last; call it when they are on disk."""
         return b'{"type":"ack","seq":%d}\n' % self.last_seq
+
+    def verdict(self, stop: str | None) -> bytes:
+        """Answer the last intermediate result: why the phase is stopped; None: it goes on."""
+        stopped = f'true,"reason":{encode(stop)}' if stop is not None else "false"
+        return f'{{"type":"verdict","seq":{self.last_seq},"stop":{stopped}}}\n'.encode()
 
     def error(self, message: str) -> bytes:
         """Answer a request: it cannot be met, and why."""
@@ -354,6 +366,7 @@ class TrialConnection(_Connection):
         seq: number of the last message.
         session: the token of the hello.
         to_write: the messages that wait to be written, each as its number and its writes.
+        has_assessor: the manager can say whether the phase is worth going on with.
         held: bytes of intermediate results whose record is not certain, since all was.
 
     Args:
@@ -367,6 +380,7 @@ class TrialConnection(_Connection):
         "_rest",
         "_settled",
         "_unsettled",
+        "has_assessor",
         "held",
         "seq",
         "session",
@@ -379,6 +393,7 @@ class TrialConnection(_Connection):
         super().__init__(max_line)
         self.seq = 0
         self.session = ""
+        self.has_assessor = False
         self._atomic = atomic
         self._awaited: str | None = None  # the session whose welcome has not come
         self._rest: list[bytes] = []
@@ -406,15 +421,17 @@ class TrialConnection(_Connection):
         """Ask for the parameters of the next phase."""
         self._message("request", "")
 
-    def intermediate(self, value: Any, ack: bool = False) -> None:
+    def intermediate(self, value: Any, ack: bool = False, verdict: bool = False) -> None:
         """Report an intermediate result of the open phase.
 
         Args:
             value: anything JSON can say.
             ack: ask for an acknowledgement, so that what is held is held no longer.
+            verdict: ask whether to go on with the phase, which is an acknowledgement too.
         """
         text = encode(value)
-        self._message("intermediate", (',"ack":true' if ack else "") + ',"value":' + text)
+        wishes = (',"ack":true' if ack else "") + (',"verdict":true' if verdict else "")
+        self._message("intermediate", f'{wishes},"value":{text}')
         self.held += len(text)  # all other messages are answered at once
 
     def final(self, value: Any) -> None:
@@ -519,6 +536,7 @@ class TrialConnection(_Connection):
                 return []
             self._awaited = None
             self.max_line = message.get("max_line", self.max_line)
+            self.has_assessor = message.get("assessor") is True
             self._settle(seq)
         elif kind == "welcome":
             self._on_other_manager(seq)

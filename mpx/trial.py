@@ -24,7 +24,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Iterator
 
-from mpx.errors import LocalProtocolError, ProtocolError, UsageError
+from mpx.errors import LocalProtocolError, PhaseStopped, ProtocolError, UsageError
 from mpx.protocol import ASKED, TrialConnection
 from mpx.trial_pipes import DEFAULT_ORPHAN_TIMEOUT, TrialPipes, log
 from mpx.wire import DEFAULT_MAX_LINE, decode, encode
@@ -45,24 +45,42 @@ class Phase:
         parameters: what the tuner chose, as JSON gave it.
         index: number of the phase in this trial, from 0.
         parameter_id: number of the phase in the whole experiment.
+        stopped: the assessor has stopped it: nothing more need be computed for it.
     """
 
-    def __init__(self, parameters: Any, index: int, parameter_id: int, go_on: bool = False) -> None:
+    def __init__(
+        self,
+        parameters: Any,
+        index: int,
+        parameter_id: int,
+        go_on: bool = False,
+        raise_stop: bool = False,
+    ) -> None:
         self.parameters = parameters
         self.index = index
         self.parameter_id = parameter_id
+        self.stopped = False
         self._go_on = go_on
+        self._raise_stop = raise_stop
 
-    def report_intermediate(self, value: Any) -> None:
+    def report_intermediate(self, value: Any) -> bool:
         """Report a result on the way, such as the accuracy after an epoch.
 
         Args:
             value: a number, or a dict whose `default` is one, or anything else JSON can say.
 
+        Returns:
+            Whether the assessor stopped the phase. Then leave the `with` block, with or without a final
+            result; the trial goes on with its next phase.
+
         Raises:
+            PhaseStopped: it was stopped, and `phases(on_stop="raise")` was asked for.
             ProtocolError: this phase is not open.
         """
-        _session().report_intermediate(value, self)
+        stopped = _session().report_intermediate(value, self)
+        if stopped and self._raise_stop:
+            raise PhaseStopped(f"the assessor has stopped phase {self.index}")
+        return stopped
 
     def report_final(self, value: Any) -> None:
         """Report the phase's result; it is on disk when this returns.
@@ -84,9 +102,12 @@ class Phase:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
+        if isinstance(error, PhaseStopped) or (error is None and self.stopped):
+            _session().report_failed(error or PhaseStopped("it was stopped"), self)
+            return True
         if error is not None:
             _session().report_failed(error, self)
-        if not self._go_on or not isinstance(error, Exception):
+        if not self._go_on or not isinstance(error, Exception) or _session().has_given_up:
             return False
         _print_traceback(error)
         return True
@@ -95,7 +116,7 @@ class Phase:
         return f"Phase(index={self.index}, parameters={self.parameters!r})"
 
 
-def phases(on_error: str = "raise") -> Iterator[Phase]:
+def phases(on_error: str = "raise", on_stop: str = "return") -> Iterator[Phase]:
     """Yield one phase after another until there are no more parameters.
 
     Write `with phase:` around the body, or an exception cannot be told from the end of the loop.
@@ -103,10 +124,14 @@ def phases(on_error: str = "raise") -> Iterator[Phase]:
     Args:
         on_error: what happens after an exception in a `with phase:` body has marked the phase
             FAILED: `"raise"` lets it go on up, `"continue"` prints it and begins the next phase.
+        on_stop: what `Phase.report_intermediate` does when the assessor stopped the phase: `"return"`
+            returns True, `"raise"` raises `PhaseStopped`, which ends the `with phase:` body and no more.
     """
     if on_error not in ("raise", "continue"):
         raise UsageError(f"on_error is {on_error!r}; it may be 'raise' or 'continue'")
-    while _session().ask(on_error == "continue"):
+    if on_stop not in ("return", "raise"):
+        raise UsageError(f"on_stop is {on_stop!r}; it may be 'return' or 'raise'")
+    while _session().ask(on_error == "continue", on_stop == "raise"):
         phase = _session().phase
         assert phase is not None
         yield phase
@@ -132,17 +157,22 @@ def get_current_parameter(tag: str | None = None) -> Any:
     return parameters if tag is None or parameters is None else parameters[tag]
 
 
-def report_intermediate_result(value: Any) -> None:
+def report_intermediate_result(value: Any, wait: bool = True) -> bool:
     """Report a result on the way to the open phase's final one.
 
     Args:
         value: a number, or a dict whose `default` is one, or anything else JSON can say.
+        wait: wait for the verdict, where the experiment has an assessor. A trial that does not wait
+            cannot be told to stop a phase: it is ended.
+
+    Returns:
+        Whether the assessor stopped the phase: ask for the next one, with or without a final result.
 
     Raises:
         ProtocolError: no phase is open.
     """
     session = _session()
-    session.report_intermediate(value, session.phase)
+    return session.report_intermediate(value, session.phase, wait)
 
 
 def report_final_result(value: Any) -> None:
@@ -185,11 +215,16 @@ class _Session:
         self.parameters: Any = None
         self.phase: Phase | None = None
 
-    def ask(self, go_on: bool = False) -> bool:
+    @property
+    def has_given_up(self) -> bool:
+        """Whether no manager came in time; what is open, another one will see to."""
+        return False
+
+    def ask(self, go_on: bool = False, raise_stop: bool = False) -> bool:
         """Ask for the next phase and say whether there is one."""
         raise NotImplementedError
 
-    def report_intermediate(self, value: Any, phase: Phase | None) -> None:
+    def report_intermediate(self, value: Any, phase: Phase | None, wait: bool = True) -> bool:
         raise NotImplementedError
 
     def report_final(self, value: Any, phase: Phase | None) -> None:
@@ -232,7 +267,11 @@ class _ManagedSession(_Session):
         )
         self._told = False
 
-    def ask(self, go_on: bool = False) -> bool:
+    @property
+    def has_given_up(self) -> bool:
+        return self._pipes.has_given_up
+
+    def ask(self, go_on: bool = False, raise_stop: bool = False) -> bool:
         if self._pid not in (0, os.getpid()):  # a fork, where another thread's lock stays taken
             raise _not_the_owner()
         with self._lock:
@@ -245,19 +284,26 @@ class _ManagedSession(_Session):
             reply = self._pipes.wait("parameters", "no_more")
             if reply["type"] == "no_more":
                 return self._begin(None)
-            return self._begin(
-                Phase(reply["parameters"], reply["phase_index"], reply["parameter_id"], go_on)
-            )
+            index, parameter_id = reply["phase_index"], reply["parameter_id"]
+            return self._begin(Phase(reply["parameters"], index, parameter_id, go_on, raise_stop))
 
-    def report_intermediate(self, value: Any, phase: Phase | None) -> None:
-        if self._is_mine("an intermediate result"):
-            with self._lock:
-                self._check_open(phase)
-                must_wait = self._connection.holds_much
-                self._connection.intermediate(value, ack=must_wait)
+    def report_intermediate(self, value: Any, phase: Phase | None, wait: bool = True) -> bool:
+        if not self._is_mine("an intermediate result"):
+            return False
+        with self._lock:
+            self._check_open(phase)
+            assert phase is not None
+            connection = self._connection
+            if wait and connection.has_assessor:
+                connection.intermediate(value, verdict=True)
+                phase.stopped = self._pipes.wait("verdict")["stop"] is True
+            else:
+                must_wait = connection.holds_much
+                connection.intermediate(value, ack=must_wait)
                 self._pipes.flush()
                 if must_wait:
                     self._pipes.wait("ack")
+            return phase.stopped
 
     def report_final(self, value: Any, phase: Phase | None) -> None:
         if self._is_mine("a final result"):
@@ -269,7 +315,7 @@ class _ManagedSession(_Session):
     def report_failed(self, error: BaseException, phase: Phase) -> None:
         if phase is not self.phase or not self._is_mine("a failed phase"):
             return
-        if isinstance(error, ProtocolError) and self._pipes.has_given_up:
+        if isinstance(error, ProtocolError) and self.has_given_up:
             return  # that no manager came is not the phase's failure
         name, text, traceback = type(error).__name__, _message_of(error), _format_traceback(error)
         with self._lock:
@@ -323,16 +369,18 @@ class _StandaloneSession(_Session):
         super().__init__()
         self._asks = 0
 
-    def ask(self, go_on: bool = False) -> bool:
+    def ask(self, go_on: bool = False, raise_stop: bool = False) -> bool:
         self._asks += 1
         if self._asks > _STANDALONE_ASKS:
             log(f"no manager: no more parameters after {_STANDALONE_ASKS} asks")
             return self._begin(None)
-        return self._begin(Phase(_given_parameters(), self._asks - 1, self._asks - 1, go_on))
+        index = self._asks - 1
+        return self._begin(Phase(_given_parameters(), index, index, go_on, raise_stop))
 
-    def report_intermediate(self, value: Any, phase: Phase | None) -> None:
+    def report_intermediate(self, value: Any, phase: Phase | None, wait: bool = True) -> bool:
         self._check_open(phase)
         log(f"phase {self._asks - 1}: intermediate result: {encode(value)}")
+        return False
 
     def report_final(self, value: Any, phase: Phase | None) -> None:
         self._check_open(phase)

@@ -35,6 +35,7 @@ class Bench:
         lost: those that a manager heard and did not record.
         text: what the trial wrote to its pipe beside them.
         errors: what was wrong with its lines.
+        stops: says of the value of an intermediate result why its phase is stopped; None to go on.
         orphan_timeout: seconds that the trial waits for another manager.
         on_return: called when another manager has come.
     """
@@ -53,11 +54,12 @@ class Bench:
         self.on = {
             "hello": lambda message: self.connection.welcome(),
             "request": lambda message: self.answer(),
-            "intermediate": lambda message: self.acknowledge() if "ack" in message else b"",
+            "intermediate": lambda message: self.judge(message),
             "final": lambda message: self.acknowledge(),
             "failed": lambda message: self.acknowledge(),
             "text": lambda text: b"",
         }
+        self.stops = lambda value: None
         self.orphan_timeout = 10 * PATIENCE
         self.on_return = lambda: None
         self._phases = 0
@@ -167,6 +169,12 @@ class Bench:
         self._answered = (self.connection.last_seq, data)
         return data
 
+    def judge(self, message):
+        """Answer an intermediate result, if it asks for that."""
+        if "verdict" in message:
+            return self.connection.verdict(self.stops(message["value"]))
+        return self.acknowledge() if "ack" in message else b""
+
     def acknowledge(self):
         return self.connection.ack() if self.connection.greeted else b""
 
@@ -225,6 +233,8 @@ class Bench:
             self._unsent += self.connection.ack()
             answered, data = self._answered
             self._unsent += data if answered == self.connection.last_seq else b""
+            if self.heard[-1]["type"] == "intermediate":
+                self._unsent += self.judge(self.heard[-1])
         if self.connection.state is ASKED:
             self._unsent += self.answer()
         self.on_return()

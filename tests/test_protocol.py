@@ -34,6 +34,7 @@ SEND_FROM_MANAGER = {
     "parameters": lambda manager: manager.parameters(7, 3, '{"lr":0.1}'),
     "no_more": lambda manager: manager.no_more("the tuner has no more parameters"),
     "ack": lambda manager: manager.ack(),
+    "verdict": lambda manager: manager.verdict("the assessor stopped it at its 3rd result"),
     "error": lambda manager: manager.error("the parameters are too long"),
 }
 TRIAL_CASES = [(state, kind) for state in CONVERSATION for kind in sorted(FROM_TRIAL)]

@@ -232,6 +232,12 @@ def test_detail_of_a_running_experiment() -> None:
             "phase 3 (parameter_id 9) waits for the trial, which has not asked yet, since TIME (5.0 s)",
         ),
         (
+            replace(PHASE, reason="waits for the assessor's verdict on result 2"),
+            TRIAL,
+            "phase 3 (parameter_id 9) waits for the assessor's verdict on result 2, runs since TIME"
+            " (4.0 s): lr=0.1",
+        ),
+        (
             replace(PHASE, status=PhaseStatus.SUCCEEDED, ended_at=NOW - 2),
             TRIAL,
             "between two phases: phase 3 (parameter_id 9) SUCCEEDED since TIME (2.0 s)",

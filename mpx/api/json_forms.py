@@ -99,6 +99,7 @@ _TRIAL_FIELDS = (
     "ended_at",
     "exit_status",
     "pid",
+    "gpus",
     "phases",
     "last_lines",
 )

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from mpx.api.home import ManagerProcess, describe, experiments, manager_of, processes_of
+from mpx.api.home import (
+    ManagerProcess,
+    describe,
+    experiments,
+    made_at,
+    manager_of,
+    processes_of,
+)
 from mpx.api.logs import Log, tail
 from mpx.config.suggestions import closest
 from mpx.errors import MpxError, UsageError
@@ -93,8 +100,7 @@ def show_or_excuse(paths: ExperimentPaths) -> ExperimentRecord:
     try:
         return show(paths)
     except MpxError as error:
-        created_at = paths.experiment.stat().st_mtime
-        return _empty(paths, paths.id, created_at, ExperimentStatus.ERROR, str(error))
+        return _empty(paths, paths.id, made_at(paths), ExperimentStatus.ERROR, str(error))
 
 
 def has_ended(paths: ExperimentPaths) -> bool:

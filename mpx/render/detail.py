@@ -103,7 +103,10 @@ def running_trials(now_so: Detail) -> Iterator[Text]:
         yield Text()
     for running in now_so.running[:_MOST_RUNNING]:
         yield Text.assemble(
-            f"trial {running.trial.sequence_id} ", (running.trial.trial_id, "dim"), "  "
+            f"trial {running.trial.sequence_id} ",
+            (running.trial.trial_id, "dim"),
+            "  ",
+            (_gpus(running.trial), "dim"),
         ).append_text(_activity(running, now_so))
     if len(now_so.running) > _MOST_RUNNING:
         yield Text(f"and {len(now_so.running) - _MOST_RUNNING} more")
@@ -145,7 +148,11 @@ def _limit(most: int | None) -> str:
 
 def _overhead(waited: float, computed: float) -> str:
     share = 100 * waited / (waited + computed) if waited + computed > 0 else 0.0
-    return f"{duration(waited)} a phase, from its request to its parameters ({share:.2g} % of the time)"
+    digits = ".0f" if share >= 10 else ".2g"
+    return (
+        f"{duration(waited)} a phase, from its request to its parameters"
+        f" ({share:{digits}} % of the time)"
+    )
 
 
 def _quoted(line: str) -> Text:
@@ -153,17 +160,22 @@ def _quoted(line: str) -> Text:
     return Text.assemble(("  | ", "dim"), text[:_LONGEST_LINE])
 
 
+def _gpus(trial: TrialRecord) -> str:
+    return "" if trial.gpus is None else f"GPU {','.join(map(str, trial.gpus))}  "
+
+
 def _activity(running: RunningTrial, now_so: Detail) -> Text:
     phase = running.phase
     if running.is_gone:
         what = "it had not been started" if running.trial.pid is None else "its process is gone"
         return Text(f"{what}; `mpx resume {now_so.experiment.id}` sees to it")
-    if phase is None:
+    if phase is None or (running.trial.status is TrialStatus.WAITING and running.trial.reason):
         return _before_first_phase(running.trial, now_so.now)
     number = f"phase {phase.phase_index} (parameter_id {phase.parameter_id})"
     if phase.status is PhaseStatus.RUNNING:
         since = _since(phase.started_at, now_so.now)
-        return Text(f"{number} runs {since}: {parameters(phase.parameters)}")
+        what = f"runs {since}" if phase.reason is None else f"{visible(phase.reason)}, runs {since}"
+        return Text(f"{number} {what}: {parameters(phase.parameters)}")
     if phase.status is PhaseStatus.WAITING:
         whom = "tuner" if phase.parameters is None else "trial, which has not asked yet,"
         return Text(f"{number} waits for the {whom} {_since(phase.requested_at, now_so.now)}")

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from mpx.api import Detail
-from mpx.records import ExperimentRecord
+from mpx.records import ExperimentRecord, TrialRecord, TrialStatus
 from mpx.render.console import open_console, show
 from mpx.render.detail import failed_trial, fields, headline, running_trials
 from mpx.render.text import counts, duration, parameters, value, visible
@@ -110,6 +110,7 @@ class PlainProgress:
         self._status = ""
         self._best: int | None = None
         self._told_failures = -1
+        self._told_wait = ""
         self._next_line = _FIRST_PAUSE
         self._began = time.time()
 
@@ -146,10 +147,23 @@ class PlainProgress:
                 self._told_failures = trial.sequence_id
                 yield f"trial {trial.sequence_id} ({trial.trial_id}) {failed_trial(trial).plain}"
                 yield from (f"  | {visible(line, keep=chr(9))}" for line in trial.last_lines)
+        yield from self._new_wait(now_so)
         if elapsed >= self._next_line:
             self._next_line = elapsed + max(_FIRST_PAUSE, _PAUSE_SHARE * elapsed)
             phases, trials = counts(record.phases), counts(record.trials)
             yield f"phases {phases}; trials {trials}; {self._rate.describe()}"
+
+    def _new_wait(self, now_so: Detail) -> Iterator[str]:
+        """Yield what the first trial waits for, when none runs and that was not said yet."""
+        waiting = [running.trial for running in now_so.running]
+        if not waiting or any(not _waits(trial) for trial in waiting):
+            self._told_wait = ""
+            return
+        reason = visible(waiting[0].reason or "")
+        gist = reason.partition("(")[0]  # what is in parentheses changes all the time
+        if gist != self._told_wait:
+            self._told_wait = gist
+            yield f"trial {waiting[0].sequence_id} ({waiting[0].trial_id}) waits: {reason}"
 
 
 class Rate:
@@ -171,6 +185,10 @@ class Rate:
             return f"no phase ended in the last {duration(last - first)}"
         rate = (after - before) / (last - first)
         return f"{rate:.3g} phases a second" if rate >= 1 else f"{duration(1 / rate)} a phase"
+
+
+def _waits(trial: TrialRecord) -> bool:
+    return trial.status is TrialStatus.WAITING and trial.reason is not None
 
 
 def ended_phases(record: ExperimentRecord) -> int:

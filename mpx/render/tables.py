@@ -60,22 +60,25 @@ def experiments(records: Sequence[ExperimentRecord]) -> Iterator[Text]:
 
 
 def trials(records: Iterable[TrialRecord], now: float) -> Iterator[Text]:
-    """Yield a table of trials.
+    """Yield a table of trials; with the GPUs they were given, if any was.
 
     Args:
         records: the trials.
         now: seconds since the epoch, for how long a trial has run.
     """
+    records = list(records)
+    gpus = [Column("GPU")] if any(record.gpus is not None for record in records) else []
     columns = [
         Column("TRIAL", right=True),
         Column("ID"),
         Column("STATUS"),
         Column("RAN FOR", right=True),
         Column("EXIT"),
+        *gpus,
         Column("PHASES"),
         Column("REASON"),
     ]
-    return _table(columns, (_trial(record, now) for record in records))
+    return _table(columns, (_trial(record, now, bool(gpus)) for record in records))
 
 
 def phases(records: Iterable[PhaseRecord], now: float) -> Iterator[Text]:
@@ -120,14 +123,16 @@ def _experiment(record: ExperimentRecord) -> list[Text]:
     ]
 
 
-def _trial(record: TrialRecord, now: float) -> list[Text]:
+def _trial(record: TrialRecord, now: float, shows_gpus: bool) -> list[Text]:
     code = record.exit_status
+    gpus = [Text(",".join(map(str, record.gpus or ())) or "-")] if shows_gpus else []
     return [
         Text(str(record.sequence_id), "bold"),
         Text(record.trial_id),
         status(record.status),
         Text(_took(record.started_at, record.ended_at, now)),
         Text("-" if code is None else ExitStatus(code).describe()),
+        *gpus,
         Text(counts(record.phases)),
         Text(_first_line(record.reason)),
     ]

@@ -81,6 +81,12 @@ def counts(numbers: Mapping[str, int]) -> str:
     return f"{sum(numbers.values())}: {by_status}" if by_status else "0"
 
 
+def results(found: int, skipped: int) -> str:
+    """Return `12 results (skipped: 3 rows without a value)`."""
+    rest = f" (skipped: {plural(skipped, 'row')} without a value)" if skipped else ""
+    return plural(found, "result") + rest
+
+
 def plural(count: int, noun: str, ending: str = "s") -> str:
     """Return `1 trial`, `2 trials`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}{ending}"

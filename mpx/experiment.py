@@ -1,8 +1,8 @@
 """The controller of one experiment: when trials begin and end, and when the experiment does.
 
 One short handler for each incoming event. Events come from trials (`trials.Trials`, which says what they
-are to `phases`), from the tuner (`on_answers`) and from the user (`on_stop`). A handler changes rows and
-notes what is to be done at the end of the turn (`turn.Outbox`).
+are to `phases`), from the tuner and the assessor (`on_answers`) and from the user (`on_stop`,
+`on_letters`). A handler changes rows and notes what is to be done at the end of the turn (`turn.Outbox`).
 
 An experiment that an earlier manager left begins with `restore`. Until its tuner is rebuilt nothing of
 it is touched, so that a failure there costs nothing; then its trials are adopted.
@@ -11,10 +11,15 @@ it is touched, so that a failure there costs nothing; then its trials are adopte
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from mpx.assessor_calls import AssessorAnswer, AssessorFailed, AssessorLoaded, LoadAssessor, Verdict
 from mpx.config.model import ExperimentConfig
+from mpx.gpus import Devices
 from mpx.history import Past
+from mpx.host import Finish, Finished
+from mpx.inbox import PARAMETERS, Letter
 from mpx.lifecycle import ENDED, Limits
 from mpx.phases import NO_MORE, Phases
 from mpx.records import ErrorRecord, ExperimentStatus, TrialStatus
@@ -23,17 +28,9 @@ from mpx.store import Store
 from mpx.training_service.base import Listener, TrainingService
 from mpx.trial_run import TrialRun, as_text
 from mpx.trials import Trials
-from mpx.tuner_host import (
-    Answer,
-    Failed,
-    Finish,
-    Finished,
-    Loaded,
-    Parameters,
-    Saved,
-    Warned,
-)
-from mpx.turn import Mailbox, Outbox, Turns
+from mpx.tuner_calls import Answer, Failed, Import, Launched, Loaded, Parameters, Saved, Warned
+from mpx.turn import AssessorMailbox, Mailbox, Outbox, Turns
+from mpx.wire import encode
 
 # The tuner saves its state, if it can, after so many results.
 _RESULTS_PER_CHECKPOINT = 100
@@ -51,6 +48,9 @@ class Experiment:
         turns: the loop.
         environment: for every trial, before what concerns that trial alone.
         clock: seconds since the epoch.
+        assessor: takes its calls; its answers come to `on_answers` as well. None where there is none.
+        load_assessor: the first of them.
+        devices: the GPUs, where trials are to be given some.
     """
 
     def __init__(
@@ -63,6 +63,9 @@ class Experiment:
         turns: Turns,
         environment: Callable[[str, int], dict[str, str]],
         clock: Callable[[], float] = time.time,
+        assessor: AssessorMailbox | None = None,
+        load_assessor: LoadAssessor | None = None,
+        devices: Devices | None = None,
     ) -> None:
         self.row = row
         self._config = config
@@ -78,18 +81,21 @@ class Experiment:
             phase_timeout=config.phase_timeout,
             trial_timeout=config.trial_timeout,
         )
-        self._outbox = Outbox(store, tuner, service, turns, self._start, clock)
+        self._outbox = Outbox(store, tuner, service, turns, self._start, clock, assessor)
         self._phases = Phases(
             row,
             limits,
             config.max_line_length,
+            config.tuner.include_intermediate_results,
             store,
             self._outbox,
+            turns,
             clock,
             self._duration,
             self._watch,
             self._on_result,
             self._on_impatience,
+            self._on_deaf,
         )
         self._trials = Trials(
             config,
@@ -105,12 +111,16 @@ class Experiment:
             self._duration,
             self._check_end,
             self.on_failure,
+            devices,
         )
         self._past: Past | None = None  # until it is taken over
-        self._early_answers: list[Parameters] = []
+        self._early_answers: list[Parameters | Launched | Verdict] = []
+        self._load_assessor = load_assessor
+        self._loaded: Loaded | None = None  # while the assessor is not
         self._saves = False
         self._unsaved_results = 0
         self._finishing = False
+        self._farewells = 1 if assessor is None else 2
 
     @property
     def trial_count(self) -> int:
@@ -121,6 +131,11 @@ class Experiment:
     def listener(self) -> Listener:
         """What takes in the events of trials."""
         return self._trials
+
+    @property
+    def takes_letters(self) -> bool:
+        """Whether letters from the user are of use now: it runs, and its tuner is there."""
+        return self._past is None and self.row.status is ExperimentStatus.RUNNING
 
     @property
     def is_resuming(self) -> bool:
@@ -135,6 +150,7 @@ class Experiment:
         self._past = past
         self.row.warning = None  # whether the tuner answers as before is seen anew
         self._outbox.last_call = past.last_call
+        self._outbox.last_assessor_call = past.last_assessor_call
         self._phases.restore(past)
         self._trials.restore(past)
 
@@ -151,27 +167,48 @@ class Experiment:
         self._store.put_experiment(self.row)
         self._outbox.commit()
 
-    # -- what the tuner answers -------------------------------------------------------------------
+    # -- what the tuner and the assessor answer -----------------------------------------------------
 
-    def on_answers(self, answers: list[Answer]) -> None:
-        """Take in the tuner's answers, in order."""
+    def on_answers(self, answers: Sequence[Answer | AssessorAnswer | Finished]) -> None:
+        """Take in the answers of one of the two, in order."""
         for answer in answers:
-            if type(answer) is Parameters:
-                if self._past is None:
-                    self._on_parameters(answer)
-                else:
-                    self._early_answers.append(answer)
-            elif type(answer) is Loaded:
-                self._on_loaded(answer)
-            elif type(answer) is Failed:
-                self.on_failure(answer.error)
-            elif type(answer) is Saved:
-                self._on_saved(answer)
-            elif type(answer) is Warned:
-                self.row.warning = self.row.warning or as_text(answer.message)
-                self._put_experiment()
-            elif type(answer) is Finished:
-                self._turns.finished()
+            self._HANDLERS[type(answer)](self, answer)
+
+    def _on_work(self, answer: Parameters | Launched | Verdict) -> None:
+        if self._past is None:
+            self._take_in(answer)
+        else:
+            self._early_answers.append(answer)
+
+    def _take_in(self, answer: Parameters | Launched | Verdict) -> None:
+        if type(answer) is Parameters:
+            self._on_parameters(answer)
+        elif type(answer) is Verdict:
+            trial = self._trials.get(answer.call.trial_id)
+            if trial is not None:
+                self._phases.on_verdict(trial, answer)
+        elif type(answer) is Launched:
+            self._phases.on_launched(answer)
+            self._trials.fill()
+
+    def _on_failed(self, answer: Failed) -> None:
+        self.on_failure(answer.error)
+
+    def _on_assessor_failed(self, answer: AssessorFailed) -> None:
+        self.on_failure(answer.error, "the assessor failed", tells_tuner=True)
+
+    def _on_assessor_loaded(self, answer: AssessorLoaded) -> None:
+        assert self._loaded is not None
+        self._begin(self._loaded)
+
+    def _on_warned(self, answer: Warned) -> None:
+        self.row.warning = self.row.warning or as_text(answer.message)
+        self._put_experiment()
+
+    def _on_finished(self, answer: Finished) -> None:
+        self._farewells -= 1
+        if not self._farewells:
+            self._turns.finished()
 
     def _on_saved(self, answer: Saved) -> None:
         # One that knows of an ask which is on no record would lose that ask's parameters.
@@ -181,6 +218,14 @@ class Experiment:
             self._outbox.forget_older_checkpoints(answer.number)
 
     def _on_loaded(self, answer: Loaded) -> None:
+        if self._load_assessor is None:
+            self._begin(answer)
+        else:  # behind the tuner, for both draw from the same random generators
+            self._loaded = answer
+            self._outbox.load_assessor(self._load_assessor)
+
+    def _begin(self, answer: Loaded) -> None:
+        """The tuner and the assessor are there, and know what they knew."""
         self._saves = answer.saves
         if self._past is not None:
             self._take_over(self._past)
@@ -194,6 +239,7 @@ class Experiment:
             self._config.optimize_mode or answer.optimize_mode or self.row.optimize_mode
         )
         self._put_experiment()
+        self._turns.read_inbox()
         self._trials.fill()
         self._check_end()
 
@@ -210,11 +256,15 @@ class Experiment:
             self._outbox.ready()
         self._put_experiment()
         self._turns.resumed()
-        self.on_answers([*self._early_answers])
+        for early in self._early_answers:
+            self._take_in(early)
+        self._turns.read_inbox()
         self._trials.fill()
         self._check_end()
 
     def _on_parameters(self, answer: Parameters) -> None:
+        if answer.is_promised:
+            self._phases.offers.promised.add(answer.parameter_id)
         trial = self._phases.asking.pop(answer.parameter_id, None)
         if trial is None:
             return  # its trial has ended, or the experiment is stopping
@@ -262,6 +312,9 @@ class Experiment:
     def _on_impatience(self, trial: TrialRun, reason: str) -> None:
         self._trials.cancel(trial, TrialStatus.SYS_CANCELED, reason)
 
+    def _on_deaf(self, trial: TrialRun, reason: str) -> None:
+        self._trials.cancel(trial, TrialStatus.EARLY_STOPPED, reason)
+
     def _on_result(self) -> None:
         if self._saves:
             self._unsaved_results += 1
@@ -269,6 +322,21 @@ class Experiment:
                 self._unsaved_results = 0
                 self._outbox.save_checkpoint()
         self._trials.on_result()
+
+    # -- what the user sends ----------------------------------------------------------------------
+
+    def on_letters(self, letters: Sequence[Letter]) -> None:
+        """Take in results from elsewhere, and parameters that the user chose for a phase."""
+        for letter in letters:
+            told, data = None, encode(letter.data)
+            if letter.about == PARAMETERS:
+                self._phases.enqueue(data)
+            else:
+                told = self._outbox.post(Import(letter.data))
+            self._store.add_letter(letter.name, told, data, self._clock())
+            self._outbox.commit()
+        self._trials.start_offers()
+        self._trials.on_news()
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -320,3 +388,16 @@ class Experiment:
     def _duration(self) -> float:
         since = self.row.running_since
         return self.row.duration + (self._clock() - since if since is not None else 0.0)
+
+    _HANDLERS: dict[type, Callable[[Experiment, Any], None]] = {
+        Parameters: _on_work,
+        Launched: _on_work,
+        Verdict: _on_work,
+        Loaded: _on_loaded,
+        AssessorLoaded: _on_assessor_loaded,
+        Failed: _on_failed,
+        AssessorFailed: _on_assessor_failed,
+        Saved: _on_saved,
+        Warned: _on_warned,
+        Finished: _on_finished,
+    }

@@ -2,7 +2,8 @@
 
 The tuner's calls are numbered from 1 in the order they were made. A phase has the number of the call
 that chose its parameters (`asked`) and of the one that told of its end (`told`), a trial that of its end;
-asks for which there were no parameters have a table. Merged by number they are the tuner's whole life.
+asks for which there were no parameters have a table, and so has what was imported. Merged by number they
+are the tuner's whole life. The assessor's calls are numbered by themselves (`assessed`).
 
 An ask whose answer is not on record is made again, and answered, only if its phase is still waited for:
 a phase whose trial is gone as well never was.
@@ -20,6 +21,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from mpx.assessor_calls import Assess, PhaseOver, TrialOver
 from mpx.errors import StoreError
 from mpx.lifecycle import objective
 from mpx.protocol import ASKED, IDLE, OPEN
@@ -34,40 +36,58 @@ from mpx.rows import (
     phase_row,
     trial_row,
 )
-from mpx.tuner_host import Ask, AskFirst, PhaseEnd, Recorded, Tell, TrialEnd
+from mpx.tuner_calls import Ask, AskFirst, Import, PhaseEnd, Recorded, Tell, TrialEnd
 from mpx.wire import decode
 
 _ASKS = """SELECT p.asked AS number, p.parameter_id, t.trial_id, p.phase_index = 0 AS first,
     p.parameters, 1 AS answered FROM phases p JOIN trials t USING (sequence_id) WHERE p.asked > ?1
     UNION ALL SELECT asked, parameter_id, trial_id, first, NULL, 0 FROM unanswered WHERE asked > ?1
     ORDER BY number, parameter_id"""
-_PHASE_ENDS = """SELECT p.told AS number, p.parameter_id, t.trial_id, p.status, p.value
+_PHASE_ENDS = """SELECT p.told AS number, p.parameter_id, t.trial_id, p.value, p.customized
     FROM phases p JOIN trials t USING (sequence_id) WHERE p.told > ? ORDER BY number"""
-_TRIAL_ENDS = """SELECT t.told AS number, t.trial_id, t.exit_status, p.parameter_id FROM trials t
+_TRIAL_ENDS = """SELECT t.told AS number, t.trial_id, p.parameter_id, t.exit_status = 0
+    AND t.status != 'EARLY_STOPPED' AS success FROM trials t
     JOIN phases p ON p.sequence_id = t.sequence_id AND p.phase_index = 0 WHERE t.told > ? ORDER BY number"""
+_IMPORTS = "SELECT told AS number, data FROM inbox WHERE told > ? ORDER BY number"
 _PARAMETERS = """SELECT parameter_id, parameters FROM phases WHERE parameters IS NOT NULL
-    AND (asked IS NULL OR asked <= ?1) AND (told IS NULL OR told > ?1)"""
+    AND (asked IS NULL OR asked <= ?1) AND (told IS NULL OR told > ?1)
+    UNION ALL SELECT parameter_id, parameters FROM offered"""
+_ASSESSED = """SELECT i.assessed AS number, t.trial_id, p.phase_index, i.value, i.number + 1 AS nth,
+    i.seq, i.is_awaited
+    FROM intermediates i JOIN phases p ON p.id = i.phase JOIN trials t USING (sequence_id)
+    WHERE i.assessed IS NOT NULL ORDER BY number"""
+_PHASES_ASSESSED = """SELECT p.assessed AS number, t.trial_id, p.phase_index, p.status
+    FROM phases p JOIN trials t USING (sequence_id) WHERE p.assessed IS NOT NULL ORDER BY number"""
+_TRIALS_ASSESSED = """SELECT assessed AS number, trial_id, exit_status = 0
+    AND status != 'EARLY_STOPPED' AS success FROM trials
+    WHERE assessed IS NOT NULL ORDER BY number"""
 _UNTOLD_PHASES = """SELECT p.*, t.trial_id FROM phases p JOIN trials t USING (sequence_id)
     WHERE p.told IS NULL AND p.counts AND p.parameters IS NOT NULL
     AND p.status NOT IN ('WAITING', 'RUNNING') ORDER BY p.id"""
 _UNTOLD_TRIALS = """SELECT * FROM trials WHERE told IS NULL AND status NOT IN ('WAITING', 'RUNNING')
     ORDER BY sequence_id"""
 _OFFERS = """SELECT p.parameter_id, max(p.parameters) AS parameters,
-    max(t.attempt) AS attempt
+    max(t.attempt) AS attempt, max(p.customized) AS customized
     FROM phases p JOIN trials t USING (sequence_id)
     WHERE p.parameter_id IN (SELECT parameter_id FROM phases WHERE NOT counts)
     GROUP BY p.parameter_id HAVING sum(p.counts) = 0 AND max(p.parameters) IS NOT NULL
-    ORDER BY p.parameter_id"""
+    UNION ALL SELECT parameter_id, parameters, 0, customized FROM offered
+    ORDER BY 1"""
 _NEXT = """SELECT
     (SELECT coalesce(max(id), 0) + 1 FROM phases) AS phase_id,
     max((SELECT coalesce(max(parameter_id), -1) + 1 FROM phases),
-        (SELECT coalesce(max(parameter_id), -1) + 1 FROM unanswered)) AS parameter_id,
+        (SELECT coalesce(max(parameter_id), -1) + 1 FROM unanswered),
+        (SELECT coalesce(max(parameter_id), -1) + 1 FROM offered)) AS parameter_id,
     (SELECT coalesce(max(parameter_id), -1) FROM unanswered) AS last_unanswered,
     (SELECT coalesce(max(sequence_id), -1) + 1 FROM trials) AS sequence_id,
     max((SELECT coalesce(max(asked), 0) FROM phases), (SELECT coalesce(max(told), 0) FROM phases),
         (SELECT coalesce(max(told), 0) FROM trials),
         (SELECT coalesce(max(asked), 0) FROM unanswered),
+        (SELECT coalesce(max(told), 0) FROM inbox),
         (SELECT coalesce(max(checkpoint), 0) FROM experiment)) AS last_call,
+    max((SELECT coalesce(max(assessed), 0) FROM phases),
+        (SELECT coalesce(max(assessed), 0) FROM trials),
+        (SELECT coalesce(max(assessed), 0) FROM intermediates)) AS last_assessor_call,
     (SELECT coalesce(sum(counts), 0) FROM phases) AS phases_begun,
     (SELECT coalesce(sum(counts), 0) FROM trials) AS trials_begun"""
 
@@ -110,6 +130,7 @@ class Past:
         last_unanswered: the highest parameter_id for which the tuner had no parameters; -1 for none.
         next_sequence_id: of the next trial.
         last_call: number of the last call of the tuner.
+        last_assessor_call: and of the assessor.
         phases_begun: phases that count.
         trials_begun: trials that count.
         best_score: of the best phase.
@@ -117,6 +138,7 @@ class Past:
         offers: what is to be tried again.
         untold_phases: ended phases of which the tuner was not told, each with its trial's id.
         untold_trials: ended trials of which the tuner was not told, each with its first parameter_id.
+        letters: names of those that are on record.
     """
 
     experiment: ExperimentRow
@@ -125,6 +147,7 @@ class Past:
     last_unanswered: int
     next_sequence_id: int
     last_call: int
+    last_assessor_call: int
     phases_begun: int
     trials_begun: int
     best_score: float | None
@@ -132,6 +155,7 @@ class Past:
     offers: list[Offer]
     untold_phases: list[tuple[PhaseRow, str]]
     untold_trials: list[tuple[TrialRow, int]]
+    letters: frozenset[str] = frozenset()
 
 
 class StoredHistory:
@@ -150,8 +174,19 @@ class StoredHistory:
             asks = _asks(connection.execute(_ASKS, [after]))
             phase_ends = map(_phase_end, connection.execute(_PHASE_ENDS, [after]))
             trial_ends = map(_trial_end, connection.execute(_TRIAL_ENDS, [after]))
-            for _, recorded in heapq.merge(asks, phase_ends, trial_ends, key=itemgetter(0)):
+            imports = map(_import, connection.execute(_IMPORTS, [after]))
+            calls = heapq.merge(asks, phase_ends, trial_ends, imports, key=itemgetter(0))
+            for _, recorded in calls:
                 yield recorded
+
+    def assessor_calls(self) -> Iterator[Assess | PhaseOver | TrialOver]:
+        """Yield, in order, the assessor's calls."""
+        with closing(self._connect()) as connection:
+            results: _AssessorCalls = map(_assess, connection.execute(_ASSESSED))
+            phases: _AssessorCalls = map(_phase_over, connection.execute(_PHASES_ASSESSED))
+            trials: _AssessorCalls = map(_trial_over, connection.execute(_TRIALS_ASSESSED))
+            for _, call in heapq.merge(results, phases, trials, key=itemgetter(0)):
+                yield call
 
     def parameters(self, after: int) -> dict[int, str]:
         """Return the parameters, by parameter_id, that were chosen no later than that call, or in no
@@ -162,6 +197,14 @@ class StoredHistory:
                 row["parameter_id"]: row["parameters"]
                 for row in connection.execute(_PARAMETERS, [after])
             }
+
+    def unanswered(self, until: int) -> list[int]:
+        """Return the parameter_ids for which the tuner had nothing when it was asked, in the calls up
+        to the one of this number.
+        """
+        query = "SELECT parameter_id FROM unanswered WHERE asked <= ?"
+        with closing(self._connect()) as connection:
+            return [parameter_id for (parameter_id,) in connection.execute(query, [until])]
 
     def read(self) -> Past | None:
         """Return the experiment as it was left; None if its manager wrote nothing.
@@ -181,6 +224,9 @@ class StoredHistory:
         connection = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=rw", uri=True)
         connection.row_factory = sqlite3.Row
         return connection
+
+
+_AssessorCalls = Iterator[tuple[int, Assess | PhaseOver | TrialOver]]
 
 
 def _check(connection: sqlite3.Connection) -> None:
@@ -203,15 +249,44 @@ def _asks(rows: Iterator[sqlite3.Row]) -> Iterator[tuple[int, Recorded]]:
 
 
 def _phase_end(row: sqlite3.Row) -> tuple[int, Recorded]:
-    call: Tell | PhaseEnd = PhaseEnd(row["parameter_id"], row["trial_id"])
-    if row["status"] == PhaseStatus.SUCCEEDED:
-        call = Tell(row["parameter_id"], decode(row["value"]), row["trial_id"])
+    parameter_id, trial_id, customized = (
+        row["parameter_id"],
+        row["trial_id"],
+        bool(row["customized"]),
+    )
+    call: Tell | PhaseEnd = PhaseEnd(parameter_id, trial_id, customized)
+    if row["value"] is not None:
+        call = Tell(parameter_id, decode(row["value"]), trial_id, customized)
     return row["number"], Recorded(call, {})
 
 
 def _trial_end(row: sqlite3.Row) -> tuple[int, Recorded]:
-    call = TrialEnd(row["parameter_id"], row["exit_status"] == 0, row["trial_id"])
+    call = TrialEnd(row["parameter_id"], bool(row["success"]), row["trial_id"])
     return row["number"], Recorded(call, {})
+
+
+def _import(row: sqlite3.Row) -> tuple[int, Recorded]:
+    return row["number"], Recorded(Import(decode(row["data"])), {})
+
+
+def _assess(row: sqlite3.Row) -> tuple[int, Assess]:
+    return row["number"], Assess(
+        row["trial_id"],
+        row["phase_index"],
+        decode(row["value"]),
+        row["nth"],
+        row["seq"],
+        bool(row["is_awaited"]),
+    )
+
+
+def _phase_over(row: sqlite3.Row) -> tuple[int, PhaseOver]:
+    success = row["status"] == PhaseStatus.SUCCEEDED
+    return row["number"], PhaseOver(row["trial_id"], row["phase_index"], success)
+
+
+def _trial_over(row: sqlite3.Row) -> tuple[int, TrialOver]:
+    return row["number"], TrialOver(row["trial_id"], bool(row["success"]))
 
 
 def _past(connection: sqlite3.Connection, found: sqlite3.Row) -> Past:
@@ -228,14 +303,20 @@ def _past(connection: sqlite3.Connection, found: sqlite3.Row) -> Past:
         last_unanswered=following["last_unanswered"],
         next_sequence_id=following["sequence_id"],
         last_call=following["last_call"],
+        last_assessor_call=following["last_assessor_call"],
         phases_begun=following["phases_begun"],
         trials_begun=following["trials_begun"],
         best_score=_best_score(connection, experiment.best_phase),
         trials=_left_trials(connection),
-        offers=[Offer(*row) for row in connection.execute(_OFFERS)],
+        offers=[_offer(row) for row in connection.execute(_OFFERS)],
         untold_phases=_untold_phases(connection),
         untold_trials=_untold_trials(connection),
+        letters=frozenset(row["name"] for row in connection.execute("SELECT name FROM inbox")),
     )
+
+
+def _offer(row: sqlite3.Row) -> Offer:
+    return Offer(row["parameter_id"], row["parameters"], row["attempt"], bool(row["customized"]))
 
 
 def _best_score(connection: sqlite3.Connection, phase: int | None) -> float | None:
@@ -276,10 +357,13 @@ def _left_trial(connection: sqlite3.Connection, trial: TrialRow) -> LeftTrial:
 def _newest(connection: sqlite3.Connection, phases: list[sqlite3.Row]) -> PhaseRow | None:
     if not phases:
         return None
-    stored: dict[str, Any] = dict(phases[-1])
-    count = "SELECT count(*) FROM intermediates WHERE phase = ?"
-    (intermediates,) = connection.execute(count, [stored["id"]]).fetchone()
-    return phase_row(stored, intermediates)
+    return _with_intermediates(connection, dict(phases[-1]))
+
+
+def _with_intermediates(connection: sqlite3.Connection, stored: dict[str, Any]) -> PhaseRow:
+    newest = "SELECT number, value FROM intermediates WHERE phase = ? ORDER BY number DESC LIMIT 1"
+    row = connection.execute(newest, [stored["id"]]).fetchone()
+    return phase_row(stored, row["number"] + 1, row["value"]) if row else phase_row(stored)
 
 
 def _is_error(newest: PhaseRow, last_seq: int) -> bool:
@@ -308,7 +392,7 @@ def _untold_phases(connection: sqlite3.Connection) -> list[tuple[PhaseRow, str]]
     for row in connection.execute(_UNTOLD_PHASES):
         stored = dict(row)
         trial_id = stored.pop("trial_id")
-        found.append((phase_row(stored), trial_id))
+        found.append((_with_intermediates(connection, stored), trial_id))
     return found
 
 

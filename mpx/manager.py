@@ -22,30 +22,36 @@ import faulthandler
 import fcntl
 import functools
 import json
+import logging
 import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from mpx import loader
+from mpx.assessor_calls import LoadAssessor
+from mpx.assessor_host import AssessorHost
 from mpx.checkpoints import Checkpoints
-from mpx.config.model import ExperimentConfig
+from mpx.config.model import ClassConfig, ExperimentConfig
 from mpx.control import ControlSocket
 from mpx.errors import MpxError, StoreError
 from mpx.experiment import Experiment
+from mpx.gpus import visible_variables
 from mpx.history import Past, StoredHistory
+from mpx.host import describe_error
+from mpx.inbox import Inbox
 from mpx.lifecycle import ENDED
 from mpx.loop import Loop, Timer
-from mpx.processes import start_of
+from mpx.nvml import Nvml, NvmlDevices
+from mpx.processes import group_members, send_signal, signal_group, start_of
 from mpx.records import (
-    EXPERIMENT_MARK,
-    TRIAL_MARK,
     ErrorRecord,
     ExperimentPaths,
     ExperimentStatus,
@@ -54,7 +60,9 @@ from mpx.rows import ExperimentRow
 from mpx.store import Store
 from mpx.syncer import Syncer
 from mpx.training_service.local import LocalService
-from mpx.tuner_host import Load, TunerHost, describe_error
+from mpx.trial_environment import trial_environment
+from mpx.tuner_calls import Load
+from mpx.tuner_host import TunerHost
 
 # Rows that nobody waits for are on disk after this many seconds.
 _LAZY_COMMIT = 0.05
@@ -62,7 +70,10 @@ _LAZY_COMMIT = 0.05
 _FAREWELL = 10.0
 # Seconds until a store that could not be written is tried again.
 _NEXT_TRY = 1.0
-# Seconds that a lock is waited for.
+# `logLevel` of the configuration, as the `logging` module calls it.
+_LOG_LEVELS = {"trace": "DEBUG", "fatal": "CRITICAL"}
+_LOG_FORMAT = "[%(asctime)s] %(levelname)s (%(name)s) %(message)s"
+# Seconds that a lock is waited for, and that what the tuner started has to end.
 _LAST_BREATH = 1.0
 # `manager.pid` has this many bytes from the start, so that a full disk hinders no word in it.
 _SELF_DESCRIPTION = 4096
@@ -98,6 +109,12 @@ class Manager:
         config = ExperimentConfig.from_json(self._about["config"])
         self._config = replace(config, **(options["limits"] or {}))
         self._host = TunerHost(Checkpoints(paths.checkpoint, paths.kept_checkpoints))
+        self._assessor = AssessorHost() if self._config.assessor else None
+        self._inbox = Inbox(paths.inbox)
+        self._taken_in: set[str] = (
+            set()
+        )  # letters; of some that had been, the files may lie there still
+        self._new_letters: list[str] = []  # those that are not committed
         if self._is_resuming:
             self._check_store()
         self._store = Store(paths.store)
@@ -113,11 +130,24 @@ class Manager:
             self._host,
             self._service,
             self,
-            self._environment,
+            functools.partial(trial_environment, self._config, paths, self._inherited),
+            assessor=self._assessor,
+            load_assessor=self._load_assessor(),
+            devices=self._devices(),
         )
         self._service.listener = self._experiment.listener
         if past is not None:
             self._experiment.restore(past)
+            self._taken_in |= past.letters
+
+    def _devices(self) -> NvmlDevices | None:
+        """Return what looks at GPUs, if trials are to be given some; loaded before the user's code."""
+        if not self._config.trial.gpu_num:
+            return None
+        nvml = Nvml(self._inherited.get("CUDA_VISIBLE_DEVICES"))
+        # GPUs are the machine's, whatever home an experiment has.
+        lock = Path(tempfile.gettempdir()) / f"mpx-gpus-{os.getuid()}.lock"
+        return NvmlDevices(nvml, self._loop.call_soon_threadsafe, lock)
 
     def _check_store(self) -> None:
         """Refuse to begin anew where trials have begun: opening the store would create it."""
@@ -147,11 +177,15 @@ class Manager:
             self._paths.control_socket.name,
             {
                 "ping": lambda request: None,
+                "read": lambda request: self.read_inbox(),
                 "stop": lambda request: self.stop(bool(request.get("drain"))),
             },
         )
         os.register_at_fork(after_in_child=functools.partial(self._close_in_child, control))
         self._loop.add_reader(self._host.fileno(), self._on_answers)
+        if self._assessor is not None:
+            self._loop.add_reader(self._assessor.fileno(), self._on_verdicts)
+            self._assessor.start()
         if self._syncer is not None:
             self._loop.add_reader(self._syncer.fileno(), self._syncer.run_waiting)
         if not self._experiment.is_resuming:
@@ -198,6 +232,7 @@ class Manager:
     def resumed(self) -> None:
         """Keep the limits that were raised and the place where it runs, now that they hold."""
         self._is_resuming = False
+        self._inbox.remove(self._taken_in)
         self._describe_self()
         draft = self._paths.experiment.with_suffix(".draft")
         self._about.update(config=self._config.to_json(), host=socket.gethostname())
@@ -221,6 +256,9 @@ class Manager:
         while self._turn_has_notes:
             self._turn_has_notes = False
             self._experiment.end_turn()
+            if self._new_letters:
+                names, self._new_letters = self._new_letters, []
+                self.when_durable(functools.partial(self._inbox.remove, names))
             if self._trouble is not None and not self._store.pending:
                 self._set_trouble(None)
 
@@ -231,6 +269,19 @@ class Manager:
 
     def _on_answers(self) -> None:
         self._experiment.on_answers(self._host.collect())
+
+    def _on_verdicts(self) -> None:
+        assert self._assessor is not None
+        self._experiment.on_answers(self._assessor.collect())
+
+    def read_inbox(self) -> None:
+        if not self._experiment.takes_letters:
+            return  # they are read when it does, or by another manager
+        letters = self._inbox.read(self._taken_in)
+        if letters:
+            self._experiment.on_letters(letters)
+            self._new_letters += [letter.name for letter in letters]
+            self._taken_in.update(self._new_letters)
 
     # -- stopping ---------------------------------------------------------------------------------
 
@@ -286,7 +337,7 @@ class Manager:
         self._set_trouble(str(error))
         if not error.may_pass:
             self._say_ready(ExperimentStatus.INTERRUPTED, str(error))
-            os._exit(1)
+            _end(1)
         if self._retry_timer is None:
             self._retry_timer = self._loop.call_later(_NEXT_TRY, self._retry)
 
@@ -304,56 +355,31 @@ class Manager:
 
     def _load(self) -> Load:
         tuner = self._config.tuner
+        level = _LOG_LEVELS.get(self._config.log_level, self._config.log_level.upper())
+        logging.basicConfig(level=level, format=_LOG_FORMAT)  # for the tuner and the assessor
         os.environ["NNI_CHECKPOINT_DIRECTORY"] = str(self._paths.checkpoint)
+        os.environ.update(visible_variables(tuner.gpu_indices))
         sys.path.insert(0, str(self._paths.sdk))
-        if tuner.builtin_name is not None:
-            load_class = functools.partial(loader.load_built_in_tuner, tuner.builtin_name)
-        else:
-            assert tuner.code_dir is not None
-            assert tuner.class_file_name is not None
-            assert tuner.class_name is not None
-            load_class = functools.partial(
-                loader.load_class, Path(tuner.code_dir), tuner.class_file_name, tuner.class_name
-            )
         return Load(
-            load_class=load_class,
+            load_class=_class_loader(tuner, loader.load_built_in_tuner),
             construct=lambda tuner_class: loader.construct(tuner_class, tuner.class_args),
             search_space="" if self._config.search_space is None else self._config.search_space,
             seed=self._experiment.row.seed,
+            multi_thread=self._config.multi_thread,
             history=self._history,
             checkpoint=self._experiment.row.checkpoint,
         )
 
-    def _environment(self, trial_id: str, sequence_id: int) -> dict[str, str]:
-        """Return a trial's variables, over those the experiment was created with."""
-        paths, environment = self._paths.trial(trial_id), dict(self._inherited)
-        if sys.prefix != sys.base_prefix:
-            environment["PATH"] = _first_on_path(
-                str(Path(sys.prefix) / "bin"), environment.get("PATH", os.defpath)
-            )
-        environment["PYTHONPATH"] = _first_on_path(
-            str(self._paths.sdk), environment.get("PYTHONPATH", "")
+    def _load_assessor(self) -> LoadAssessor | None:
+        assessor = self._config.assessor
+        if assessor is None:
+            return None
+        return LoadAssessor(
+            load_class=_class_loader(assessor, loader.load_built_in_assessor),
+            construct=lambda assessor_class: loader.construct(assessor_class, assessor.class_args),
+            history=assessor.history,
+            calls=self._history.assessor_calls() if self._history is not None else (),
         )
-        if self._config.trial.gpu_num == 0:
-            environment["CUDA_VISIBLE_DEVICES"] = "-1"
-        environment.update(self._config.trial.environment)
-        environment.update({EXPERIMENT_MARK: self._paths.id, TRIAL_MARK: trial_id})
-        environment.update(
-            MPX_SEQUENCE_ID=str(sequence_id),
-            MPX_TRIAL_DIR=str(paths.root),
-            MPX_OUTPUT_DIR=str(paths.output),
-            MPX_MAX_LINE_LENGTH=str(self._config.max_line_length),
-            MPX_ORPHAN_TIMEOUT=f"{self._config.trial.orphan_timeout:g}",
-            NNI_PLATFORM="local",
-            NNI_EXP_ID=self._paths.id,
-            NNI_TRIAL_JOB_ID=trial_id,
-            NNI_TRIAL_SEQ_ID=str(sequence_id),
-            NNI_SYS_DIR=str(paths.root),
-            NNI_OUTPUT_DIR=str(paths.output),
-            NNI_CODE_DIR=self._config.trial.code_dir,
-            MULTI_PHASE="true" if self._config.multi_phase else "false",
-        )
-        return environment
 
     # -- one manager only -------------------------------------------------------------------------
 
@@ -393,6 +419,18 @@ class Manager:
         for fd in (self._lock_fd, self._ready_fd):
             os.close(fd)
         self._lock_fd = -1
+
+
+def _class_loader(config: ClassConfig, built_in: Callable[[str], type]) -> Callable[[], type]:
+    """Return what returns the class that a configuration names."""
+    if config.builtin_name is not None:
+        return functools.partial(built_in, config.builtin_name)
+    assert config.code_dir is not None
+    assert config.class_file_name is not None
+    assert config.class_name is not None
+    return functools.partial(
+        loader.load_class, Path(config.code_dir), config.class_file_name, config.class_name
+    )
 
 
 def _try_lock(fd: int) -> bool:
@@ -458,10 +496,21 @@ def say_ready(
         pass  # nobody waits
 
 
-def _first_on_path(directory: str, path: str) -> str:
-    """Return a search path that begins with `directory`, with no empty entry (it would mean cwd)."""
-    entries = [entry for entry in path.split(os.pathsep) if entry and entry != directory]
-    return os.pathsep.join([directory, *entries])
+def _end(code: int) -> NoReturn:
+    """End this process, and whatever the tuner and the assessor started in its process group.
+
+    Their threads, or a hanging last call, are no reason to stay.
+    """
+    group = os.getpid()  # of which it is the leader, unless somebody started it otherwise
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal_group(group, signal.SIGTERM)
+    deadline = time.monotonic() + _LAST_BREATH
+    while children := set(group_members(group)) - {group}:
+        if time.monotonic() > deadline:
+            send_signal(children, signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    os._exit(code)
 
 
 def main() -> None:
@@ -477,10 +526,9 @@ def main() -> None:
     except MpxError as error:
         _log(str(error))
         say_ready(ready_fd, ExperimentStatus.INTERRUPTED, str(error))
-        os._exit(1)
+        _end(1)
     _log(f"the manager ended after {time.monotonic() - began:.1f} s")
-    # A tuner's threads, or its hanging last call, are no reason to stay.
-    os._exit(0)
+    _end(0)
 
 
 if __name__ == "__main__":

@@ -6,21 +6,22 @@ One short handler for each message of a trial. Each changes rows and notes what 
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
-from mpx.errors import RemoteProtocolError
+from mpx.assessor_calls import Assess, PhaseOver, Verdict
+from mpx.errors import PhaseStopped, RemoteProtocolError
 from mpx.history import Past
 from mpx.lifecycle import Limits, is_better, objective
+from mpx.offers import Offers
 from mpx.protocol import ASKED, IDLE
 from mpx.records import PhaseStatus
 from mpx.rows import ExperimentRow, Offer, PhaseRow
+from mpx.slow_verdicts import SlowVerdicts
 from mpx.store import Store
 from mpx.trial_run import TrialRun, as_text
-from mpx.tuner_host import Ask, PhaseEnd, Tell
-from mpx.turn import Outbox
+from mpx.tuner_calls import Ask, Launched, PhaseEnd, Tell
+from mpx.turn import Outbox, Turns
 from mpx.wire import decode, encode, too_long
 
 NO_MORE = "the tuner has no more parameters"
@@ -35,19 +36,23 @@ class Phases:
         experiment: its row, for the best phase.
         limits: when no phase may begin.
         max_line: bytes of the longest message.
+        keeps_last: a phase that was stopped early has its last intermediate result for its final one.
         store: where phases are recorded.
         outbox: takes notes.
+        turns: the loop, for its timers.
         clock: seconds since the epoch.
         duration: seconds the experiment has run.
         watch: called with a trial that was given parameters, if phases have a time limit.
         on_result: called after each final result.
         on_impatience: called with a trial that does not stop asking, and the reason to end it.
+        on_deaf: called with a trial whose phase was stopped and that cannot be told, and the reason.
 
     Attributes:
         begun: phases open or ended, but for those that are offered again.
-        offers: parameters to be tried again, in the order of their ids.
+        offers: parameters that wait for a phase.
         asking: parameter_id → trial, where the tuner has not answered.
-        took_back: an ask was taken back that the tuner knows of, and no resume will.
+        took_back: an ask was taken back, or a launch left out, that the tuner knows of, and no resume
+            will.
         closing: why no phase begins any more; None if they may.
     """
 
@@ -56,17 +61,21 @@ class Phases:
         experiment: ExperimentRow,
         limits: Limits,
         max_line: int,
+        keeps_last: bool,
         store: Store,
         outbox: Outbox,
+        turns: Turns,
         clock: Callable[[], float],
         duration: Callable[[], float],
         watch: Callable[[TrialRun], None],
         on_result: Callable[[], None],
         on_impatience: Callable[[TrialRun, str], None],
+        on_deaf: Callable[[TrialRun, str], None],
     ) -> None:
         self._experiment = experiment
         self._limits = limits
         self._max_line = max_line
+        self._keeps_last = keeps_last
         self._store = store
         self._outbox = outbox
         self._clock = clock
@@ -74,12 +83,14 @@ class Phases:
         self._watch = watch
         self._on_result = on_result
         self._on_impatience = on_impatience
+        self._on_deaf = on_deaf
         self._next_id = 1
         self._next_parameter_id = 0
         self._last_unanswered = -1  # of an earlier manager
         self._best_score: float | None = None
         self.begun = 0
-        self.offers: list[Offer] = []
+        self._slow_verdicts = SlowVerdicts(store, outbox, turns, clock)
+        self.offers = Offers(store, outbox)
         self.asking: dict[int, TrialRun] = {}
         self.took_back = False
         self.closing: str | None = None
@@ -91,7 +102,7 @@ class Phases:
         self._last_unanswered = past.last_unanswered
         self._best_score = past.best_score
         self.begun = past.phases_begun
-        self.offers = list(past.offers)
+        self.offers.restore(past.offers)
 
     def take_back(self, row: PhaseRow) -> None:
         """Forget a phase of an earlier manager that has no parameters: it never was."""
@@ -119,6 +130,8 @@ class Phases:
                 phase.parameter_id, phase.phase_index, phase.parameters
             )
             self._outbox.send(trial, data)
+        elif phase is not None and phase.stopped is not None:
+            self._outbox.send(trial, connection.verdict(phase.stopped))
         elif error is not None:
             self._outbox.send(trial, connection.error(error))
         elif connection.state is IDLE and row.seq == connection.last_seq and row.reason:
@@ -152,13 +165,12 @@ class Phases:
             self._close(
                 trial, PhaseStatus.ABANDONED, "the trial asked for the next without a final result"
             )
-        if trial.prepared is not None and self.closing is None:
+        reason = self.closing or (trial.canceled and trial.canceled[1])
+        if trial.prepared is not None and reason is None:
             row, trial.prepared = trial.prepared, None
             self._hand_over(trial, row)
         elif trial.asking is None:
-            reason = self.closing or self._limits.why_no_phase(
-                self.begun, trial.phases, self._duration()
-            )
+            reason = reason or self._limits.why_no_phase(self.begun, trial.phases, self._duration())
             if reason:
                 self._refuse(trial, reason)
             elif self.offers:
@@ -182,10 +194,10 @@ class Phases:
         return row
 
     def open_offer(self, trial: TrialRun) -> PhaseRow:
-        """Begin a phase with parameters that are tried again."""
-        offer = self.offers.pop(0)
+        """Begin a phase with parameters that were waiting for one."""
+        offer = self.offers.take()
         row = self._begin(trial, offer.parameter_id)
-        row.parameters = offer.parameters
+        row.parameters, row.customized = offer.parameters, offer.customized
         self._set_attempt(trial, offer.attempt)
         return row
 
@@ -240,12 +252,16 @@ class Phases:
         """
         for phase in trial.unended:
             self.asking.pop(phase.parameter_id, None)
-            if again and phase.parameters is not None:
+            if not again or phase.stopped is not None:
+                self._end_without_result(trial, phase, PhaseStatus.LOST, reason)
+            elif phase.parameters is not None:
                 self._offer_again(trial, phase, reason)
-            elif again and self.closing is not None:
+            elif self.closing is not None:
                 self._take_back_ask(trial, phase)
             else:
                 self._end_without_result(trial, phase, PhaseStatus.LOST, reason)
+            if phase.parameters is None:
+                self.offers.end_ask(phase.parameter_id)
 
     def _take_back_ask(self, trial: TrialRun, row: PhaseRow) -> None:
         """Forget a phase for which the tuner has not answered: after a resume it is asked anew."""
@@ -257,9 +273,22 @@ class Phases:
         self._store.set_phase_status(row, PhaseStatus.LOST)
         row.counts, row.reason, row.ended_at = False, reason, self._clock()
         self.begun -= 1
-        offer = Offer(row.parameter_id, row.parameters, trial.row.attempt)
-        insort(self.offers, offer, key=attrgetter("parameter_id"))
+        self._end_curve(trial.row.trial_id, row)
+        attempt = trial.row.attempt
+        self.offers.try_again(Offer(row.parameter_id, row.parameters, attempt, row.customized))
         self._outbox.changed()
+
+    def on_launched(self, launched: Launched) -> None:
+        """Take in parameters for which the tuner was asked earlier, when it had none."""
+        if self.closing is not None:
+            self.took_back = True  # the tuner launches them again when its calls are made again
+        else:
+            self.offers.launch(launched)
+
+    def enqueue(self, parameters: str) -> None:
+        """Take in parameters, as JSON, that the user chose."""
+        self.offers.enqueue(self._next_parameter_id, parameters)
+        self._next_parameter_id += 1
 
     def turn_away(self, trial: TrialRun) -> None:
         """Tell a trial that waits for the tuner that nothing more begins."""
@@ -271,13 +300,22 @@ class Phases:
         self._refuse(trial, self.closing)
 
     def tell(self, row: PhaseRow, trial_id: str) -> None:
-        """Tell the tuner of the end of a phase that an earlier one was not told of."""
-        call: Tell | PhaseEnd = PhaseEnd(row.parameter_id, trial_id)
-        if row.status is PhaseStatus.SUCCEEDED:
-            assert row.value is not None
-            call = Tell(row.parameter_id, decode(row.value), trial_id)
+        """Tell the tuner of the end of a phase, and the assessor if it was shown anything of it."""
+        is_kept = self._keeps_last and row.status is PhaseStatus.EARLY_STOPPED
+        if is_kept and row.value is None and row.last_intermediate is not None:
+            row.value = row.last_intermediate
+            row.score = objective(decode(row.value))
+        call: Tell | PhaseEnd = PhaseEnd(row.parameter_id, trial_id, row.customized)
+        if row.value is not None:
+            call = Tell(row.parameter_id, decode(row.value), trial_id, row.customized)
         row.told = self._outbox.post(call)
+        self._end_curve(trial_id, row)
         self._store.put_phase(row)
+
+    def _end_curve(self, trial_id: str, row: PhaseRow) -> None:
+        if row.intermediates and row.assessed is None:
+            success = row.status is PhaseStatus.SUCCEEDED
+            row.assessed = self._outbox.assess(PhaseOver(trial_id, row.phase_index, success))
 
     def time_out(self, trial: TrialRun, reason: str) -> None:
         """End the open phase, which took too long."""
@@ -321,13 +359,53 @@ class Phases:
             self._outbox.send(trial, trial.connection.no_more(reason))
 
     def _on_intermediate(self, trial: TrialRun, message: dict[str, Any]) -> None:
-        assert trial.open is not None
-        value = encode(message.get("value"))
-        self._store.add_intermediate(trial.open, value, trial.connection.last_seq, self._clock())
-        if message.get("ack") is True:
+        row, seq = trial.open, trial.connection.last_seq
+        assert row is not None
+        value, is_awaited, number = message.get("value"), message.get("verdict") is True, None
+        if row.stopped is None and self._outbox.has_assessor:
+            nth = row.intermediates + 1
+            call = Assess(trial.row.trial_id, row.phase_index, value, nth, seq, is_awaited)
+            number = self._outbox.assess(call)
+            if is_awaited:
+                self._slow_verdicts.begin(row)
+        self._store.add_intermediate(row, encode(value), seq, self._clock(), number, is_awaited)
+        if is_awaited and number is None:
+            self._outbox.send(trial, trial.connection.verdict(row.stopped))
+        elif message.get("ack") is True:
             self._outbox.acknowledge(trial)
         else:
             self._outbox.changed()
+
+    def on_verdict(self, trial: TrialRun, verdict: Verdict) -> None:
+        """Take in what the assessor says of a trial's phase, which may have ended by now."""
+        call, row = verdict.call, trial.open
+        if row is None or row.phase_index != call.phase_index:
+            if verdict.is_of_trial and not verdict.is_good:
+                self._stop_late(trial, call)
+            return
+        self._slow_verdicts.end(row)
+        if row.stopped is None and not verdict.is_good:
+            row.stopped = f"the assessor stopped it at its {_ordinal(call.number)} result"
+            self._store.put_phase(row)
+            self._outbox.mark(trial, f"phase {row.phase_index}: {row.stopped}")
+            self._outbox.commit()
+        if not call.is_awaited:
+            if row.stopped is not None:
+                self._on_deaf(trial, row.stopped)
+        elif trial.connection.last_seq == call.seq:
+            self._outbox.send(trial, trial.connection.verdict(row.stopped))
+
+    def _stop_late(self, trial: TrialRun, call: Assess) -> None:
+        """End a trial whose curve, which runs on, was bad in a phase that has ended by now."""
+        reason = (
+            f"the assessor stopped it at the {_ordinal(call.number)} result of phase"
+            f" {call.phase_index}"
+        )
+        if trial.open is not None and trial.open.stopped is None:
+            trial.open.stopped = reason
+            self._store.put_phase(trial.open)
+        self._outbox.commit()
+        self._on_deaf(trial, reason)
 
     def _on_final(self, trial: TrialRun, message: dict[str, Any]) -> None:
         row, trial.open = trial.open, None
@@ -337,11 +415,18 @@ class Phases:
         row.score = objective(value)
         row.final_seq = trial.connection.last_seq
         row.ended_at = self._clock()
-        self._store.set_phase_status(row, PhaseStatus.SUCCEEDED)
+        if row.stopped is None:
+            self._store.set_phase_status(row, PhaseStatus.SUCCEEDED)
+            self._rank(row)
+        else:
+            self._store.set_phase_status(row, PhaseStatus.EARLY_STOPPED)
+        row.reason = row.stopped
         trial.results += 1
-        self._rank(row)
         self._outbox.acknowledge(trial)
-        row.told = self._outbox.post(Tell(row.parameter_id, value, trial.row.trial_id))
+        trial_id = trial.row.trial_id
+        row.told = self._outbox.post(Tell(row.parameter_id, value, trial_id, row.customized))
+        if row.intermediates:
+            self._end_curve(trial_id, row)
         self._on_result()
 
     def _on_failed(self, trial: TrialRun, message: dict[str, Any]) -> None:
@@ -350,8 +435,11 @@ class Phases:
         assert row is not None
         row.traceback = as_text(error["traceback"]) if error.get("traceback") else None
         row.final_seq = trial.connection.last_seq
-        said = [as_text(error[key]) for key in ("type", "message") if error.get(key)]
-        self._close(trial, PhaseStatus.FAILED, ": ".join(said) or "the trial gave no reason")
+        if row.stopped is not None and error.get("type") == PhaseStopped.__name__:
+            self._close(trial, PhaseStatus.EARLY_STOPPED, row.stopped)
+        else:
+            said = [as_text(error[key]) for key in ("type", "message") if error.get(key)]
+            self._close(trial, PhaseStatus.FAILED, ": ".join(said) or "the trial gave no reason")
         self._outbox.acknowledge(trial)
 
     def on_violation(self, trial: TrialRun, error: RemoteProtocolError) -> None:
@@ -377,15 +465,19 @@ class Phases:
         row, trial.open = trial.open, None
         assert row is not None
         self._end_without_result(trial, row, status, reason)
-        self._outbox.mark(trial, f"phase {row.phase_index} {status.value}: {reason}")
+        self._outbox.mark(trial, f"phase {row.phase_index} {row.status.value}: {row.reason}")
+        if row.value is not None:
+            self._on_result()
 
     def _end_without_result(
         self, trial: TrialRun, row: PhaseRow, status: PhaseStatus, reason: str
     ) -> None:
+        if row.stopped is not None and status is not PhaseStatus.FAILED:
+            status, reason = PhaseStatus.EARLY_STOPPED, row.stopped
         self._store.set_phase_status(row, status)
         row.reason = reason
         row.ended_at = self._clock()
-        row.told = self._outbox.post(PhaseEnd(row.parameter_id, trial.row.trial_id))
+        self.tell(row, trial.row.trial_id)
         self._outbox.changed()
 
     def _withdraw(self, trial: TrialRun, row: PhaseRow) -> None:
@@ -402,3 +494,9 @@ class Phases:
         "final": _on_final,
         "failed": _on_failed,
     }
+
+
+def _ordinal(number: int) -> str:
+    endings = {1: "st", 2: "nd", 3: "rd"}
+    ending = "th" if number % 100 in (11, 12, 13) else endings.get(number % 10, "th")
+    return f"{number}{ending}"

@@ -5,10 +5,14 @@ What trials say of their phases, `phases` handles; what their ends mean for the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 
+from mpx.assessor_calls import TrialOver
 from mpx.config.model import ExperimentConfig
 from mpx.errors import RemoteProtocolError
+from mpx.gpu_queue import GpuQueue
+from mpx.gpus import Devices, Sharing, given_variables
 from mpx.history import LeftTrial, Past
 from mpx.lifecycle import EarlyDeaths, Limits
 from mpx.phases import Phases
@@ -27,7 +31,7 @@ from mpx.store import Store
 from mpx.time_limits import TimeLimits
 from mpx.training_service.base import Identity, TrainingService
 from mpx.trial_run import TrialRun, as_text
-from mpx.tuner_host import AskFirst, TrialEnd
+from mpx.tuner_calls import AskFirst, TrialEnd
 from mpx.turn import Outbox, Turns
 
 
@@ -49,6 +53,7 @@ class Trials:
         on_end: called after a trial has ended, and when none could be started.
         on_failure: called when no further trial can or should be started: the error, what failed in
             words, and whether the tuner is told what becomes of its parameters.
+        devices: the GPUs; asked only if trials are to be given some.
 
     Attributes:
         tuner_is_empty: the tuner had no parameters for a new trial, and was told nothing since.
@@ -69,6 +74,7 @@ class Trials:
         duration: Callable[[], float],
         on_end: Callable[[], None],
         on_failure: Callable[[ErrorRecord, str, bool], None],
+        devices: Devices | None = None,
     ) -> None:
         self._config = config
         self._experiment = experiment
@@ -85,6 +91,7 @@ class Trials:
         self._times = TimeLimits(
             limits, turns, clock, self._on_phase_timeout, self._on_trial_timeout
         )
+        self._gpus = self._gpu_queue(devices, turns)
         self._deaths = EarlyDeaths()
         self._trials: dict[str, TrialRun] = {}
         self._found: dict[
@@ -96,6 +103,25 @@ class Trials:
         self._begun = 0
         self._has_news = False  # for the tuner, since it was last asked for first phases
         self.tuner_is_empty = False
+
+    def _gpu_queue(self, devices: Devices | None, turns: Turns) -> GpuQueue | None:
+        count, local = self._config.trial.gpu_num, self._config.local
+        if not count:
+            return None
+        assert devices is not None
+        sharing = Sharing(count, local.gpu_indices, local.max_trials_per_gpu, local.use_active_gpu)
+        return GpuQueue(
+            sharing,
+            devices,
+            self._experiment.id,
+            lambda: self,
+            self._store,
+            self._outbox,
+            turns,
+            lambda: self._limits.why_end(0, self._duration()),
+            self._expire,
+            self._on_failure,
+        )
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -135,6 +161,7 @@ class Trials:
         """Take over a trial of an earlier manager, or what it left."""
         trial = _as_left(left, self._config.max_line_length, is_alive=found is not None)
         row = trial.row
+        trial.connection.has_assessor = self._outbox.has_assessor
         self._trials[row.trial_id] = trial
         if trial.asking is not None:
             self._phases.asking[trial.asking.parameter_id] = trial
@@ -159,6 +186,10 @@ class Trials:
 
     # -- trials begin -----------------------------------------------------------------------------
 
+    def get(self, trial_id: str) -> TrialRun | None:
+        """Return a trial; None if it has ended."""
+        return self._trials.get(trial_id)
+
     def on_news(self) -> None:
         """A tuner that had nothing is asked again after a result or the end of a trial."""
         self._has_news = True
@@ -171,15 +202,23 @@ class Trials:
         self._deaths.note_result()
         self.on_news()
 
-    def fill(self) -> None:
-        """Start as many trials as may begin now: with what is tried again first, then ask the tuner."""
+    def start_offers(self) -> None:
+        """Start as many trials as may begin now with what is offered."""
         while self._phases.offers and self._free_slots() > 0 and not self.why_none():
             trial = self._new_trial()
             trial.prepared = self._phases.open_offer(trial)
             self._outbox.start(trial)
+
+    def fill(self) -> None:
+        """Start as many trials as may begin now: with what is offered first, then ask the tuner."""
+        self.start_offers()
         if self._first_asks or self.tuner_is_empty or self.why_none():
             return
         count = self._free_slots()
+        if self._trials:
+            count -= len(self._phases.offers.promised)  # kept free for what the tuner may launch
+        else:
+            self._phases.offers.promised.clear()  # nothing runs that it could learn of: it is asked again
         if count <= 0:
             return
         trials = [self._new_trial() for _ in range(count)]
@@ -234,6 +273,7 @@ class Trials:
         self._next_sequence_id += 1
         self._begun += 1
         trial = TrialRun(row, ManagerConnection(self._config.max_line_length))
+        trial.connection.has_assessor = self._outbox.has_assessor
         self._trials[row.trial_id] = trial
         self._store.put_trial(row)
         return trial
@@ -258,10 +298,17 @@ class Trials:
         self._store.remove_trial(row)
 
     def start(self, trial: TrialRun) -> None:
-        """Start a trial whose first parameters are on record."""
+        """Start a trial whose first parameters are on record, as soon as it has its GPUs."""
         if trial.canceled is not None or self._phases.closing is not None:
             self._end_trial(trial, ExitStatus(None))
-            return
+        elif self._gpus is not None and trial.row.gpus is None:
+            self._gpus.add(trial)
+        else:
+            self._start(trial)
+        if self._gpus is not None:
+            self._gpus.note_start(trial)
+
+    def _start(self, trial: TrialRun) -> None:
         row = trial.row
         try:
             identity = self._service.start(self._spec(row))
@@ -278,12 +325,15 @@ class Trials:
         self._outbox.ready()
 
     def _spec(self, row: TrialRow) -> TrialSpec:
+        environment = self._environment(row.trial_id, row.sequence_id)
+        if row.gpus is not None:
+            environment.update(given_variables(json.loads(row.gpus)))
         return TrialSpec(
             trial_id=row.trial_id,
             sequence_id=row.sequence_id,
             command=self._config.trial.command,
             code_dir=self._config.trial.code_dir,
-            environment=self._environment(row.trial_id, row.sequence_id),
+            environment=environment,
             grace_period=self._config.trial.grace_period,
         )
 
@@ -333,10 +383,14 @@ class Trials:
         self._has_news = True
         self.tuner_is_empty = False
         self.fill()
+        if self._gpus is not None:
+            self._gpus.look()
         self._on_end()
 
     def _is_to_be_repeated(self, trial: TrialRun, outcome: TrialStatus) -> bool:
         """Say whether no limit counts a trial that ended, and its unended phases are offered again."""
+        if outcome is TrialStatus.EARLY_STOPPED:
+            return False
         if trial.cut_short:
             return True
         if trial.found_dead:
@@ -349,9 +403,9 @@ class Trials:
         return True
 
     def _tell_end(self, row: TrialRow, first_parameter_id: int) -> None:
-        row.told = self._outbox.post(
-            TrialEnd(first_parameter_id, row.exit_status == 0, row.trial_id)
-        )
+        row.told = self._outbox.post(TrialEnd(first_parameter_id, row.success, row.trial_id))
+        if row.assessed is None:
+            row.assessed = self._outbox.assess(TrialOver(row.trial_id, row.success))
         self._store.put_trial(row)
 
     def _check_deaths(self, trial: TrialRun) -> None:
@@ -386,6 +440,17 @@ class Trials:
             trial.canceled = (status, reason)
             self._times.forget(trial)
             self._service.end(trial.row.trial_id)
+            self._stop_waiting(trial)
+
+    def _stop_waiting(self, trial: TrialRun) -> None:
+        """Let a trial that waits for GPUs go on to its end."""
+        if self._gpus is not None and self._gpus.remove(trial):
+            self._outbox.start(trial)
+
+    def _expire(self, trial: TrialRun, reason: str) -> None:
+        """End a trial that waited for GPUs until nothing more may begin."""
+        trial.cut_short = True
+        self.cancel(trial, TrialStatus.SYS_CANCELED, f"it waited for GPUs until {reason}")
 
     def stop(self) -> None:
         """End all trials, because the user wants it."""
@@ -404,6 +469,7 @@ class Trials:
         for trial in self:
             if trial.row.status is TrialStatus.WAITING:
                 trial.cut_short = True
+                self._stop_waiting(trial)
                 if trial.asking is not None:
                     self._phases.asking.pop(trial.asking.parameter_id)
                     self._phases.took_back = True

@@ -18,11 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mpx.assessor_calls import AssessorCall, LoadAssessor
+from mpx.host import Finish
 from mpx.records import LOG_MARK, ErrorRecord
 from mpx.store import Store
 from mpx.training_service.base import TrainingService
 from mpx.trial_run import TrialRun
-from mpx.tuner_host import Call, ForgetCheckpoints, SaveCheckpoint
+from mpx.tuner_calls import Call, ForgetCheckpoints, SaveCheckpoint
 
 
 class Cancellable(Protocol):
@@ -50,6 +52,9 @@ class Turns(Protocol):
     def ready(self) -> None:
         """The first trial runs, or the experiment ended before one could."""
 
+    def read_inbox(self) -> None:
+        """Call `on_letters` with those from the user that wait."""
+
     def resumed(self) -> None:
         """What an earlier manager left is taken over."""
 
@@ -67,6 +72,13 @@ class Mailbox(Protocol):
         """Have the tuner called in this order."""
 
 
+class AssessorMailbox(Protocol):
+    """Where calls for the assessor go; an `AssessorHost`."""
+
+    def post(self, calls: list[AssessorCall]) -> None:
+        """Have the assessor called in this order."""
+
+
 @dataclass(slots=True)
 class _Notes:
     """What is to be done at the end of a turn."""
@@ -77,6 +89,7 @@ class _Notes:
     sends: list[tuple[str, bytes]] = field(default_factory=list)
     acks: list[tuple[TrialRun, str | None, bytes]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    assessor_calls: list[AssessorCall] = field(default_factory=list)
     starts: list[TrialRun] = field(default_factory=list)
 
 
@@ -90,6 +103,12 @@ class Outbox:
         turns: the loop.
         start: starts a trial.
         clock: seconds since the epoch.
+        assessor: takes its calls; None where there is none.
+
+    Attributes:
+        takes_calls: the tuner has not failed.
+        last_call: number of the last call for the tuner.
+        last_assessor_call: and of the last one for the assessor.
     """
 
     def __init__(
@@ -100,9 +119,11 @@ class Outbox:
         turns: Turns,
         start: Callable[[TrialRun], None],
         clock: Callable[[], float],
+        assessor: AssessorMailbox | None = None,
     ) -> None:
         self._store = store
         self._tuner = tuner
+        self._assessor = assessor
         self._service = service
         self._turns = turns
         self._start = start
@@ -112,7 +133,8 @@ class Outbox:
         self._stamped = 0
         self._stamp_text = "1970-01-01T00:00:00Z"
         self.takes_calls = True
-        self.last_call = 0  # number of the last call for the tuner
+        self.last_call = 0
+        self.last_assessor_call = 0
 
     def end_turn(self) -> None:
         """Commit what the turn changed, then send, post and start what it noted.
@@ -133,6 +155,8 @@ class Outbox:
         self._send_all(notes.sends)
         if notes.calls:
             self._tuner.post(notes.calls)
+        if notes.assessor_calls and self._assessor is not None:
+            self._assessor.post(notes.assessor_calls)
         for trial in notes.starts:
             self._start(trial)
 
@@ -175,6 +199,32 @@ class Outbox:
         self.last_call += 1
         return self.last_call
 
+    def post_unnumbered(self, call: Call) -> None:
+        """Note a call for the tuner that needs no replay: what it tells is on record otherwise."""
+        if self.takes_calls:
+            self._note().calls.append(call)
+
+    @property
+    def has_assessor(self) -> bool:
+        """Whether there is one to be told of intermediate results and ends."""
+        return self._assessor is not None
+
+    def load_assessor(self, call: LoadAssessor) -> None:
+        """Note the call that every other one for the assessor follows."""
+        self._note().assessor_calls.append(call)
+
+    def assess(self, call: AssessorCall) -> int | None:
+        """Note a call for the assessor.
+
+        Returns:
+            The call's number, to be recorded in this turn; None if there is no assessor.
+        """
+        if self._assessor is None:
+            return None
+        self._note().assessor_calls.append(call)
+        self.last_assessor_call += 1
+        return self.last_assessor_call
+
     def save_checkpoint(self) -> None:
         """Note that the tuner is to save what it knows by now, unless it has failed."""
         if self.takes_calls:
@@ -186,9 +236,11 @@ class Outbox:
         notes.commit = True
         notes.calls.append(ForgetCheckpoints(number))
 
-    def post_last(self, call: Call) -> None:
-        """Note the call that ends the tuner, failed or not."""
-        self._note().calls.append(call)
+    def post_last(self, call: Finish) -> None:
+        """Note the call that ends the tuner, failed or not, and the assessor."""
+        notes = self._note()
+        notes.calls.append(call)
+        notes.assessor_calls.append(call)
 
     def start(self, trial: TrialRun) -> None:
         """Note that a trial is to start; the store knows of it before."""

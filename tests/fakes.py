@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mpx.experiment import Experiment
+from mpx.gpus import Gpu, Look
 from mpx.records import ErrorRecord, TrialSpec
 from mpx.training_service.base import Identity
-from mpx.tuner_host import Call
+from mpx.tuner_calls import Call
 
 
 class FakeClock:
@@ -87,6 +88,9 @@ class FakeTurns:
         self.timers.append(timer)
         return timer
 
+    def read_inbox(self) -> None:
+        """Find nothing there."""
+
     def resumed(self) -> None:
         self.is_resumed = True
 
@@ -110,6 +114,35 @@ class FakeTurns:
         waiting, self._waiting = self._waiting, []
         for then in waiting:
             then()
+
+
+class FakeDevices:
+    """GPUs that are taken as it is told, and looked at when it is told to.
+
+    Attributes:
+        found: what the next look finds.
+        looks: who waits for what it finds.
+        is_held: no other manager can look.
+    """
+
+    def __init__(self) -> None:
+        self.is_held = False
+        self.found: Look = (Gpu(0),)
+        self.looks: list[Callable[[Look], None]] = []
+
+    def look(self, then: Callable[[Look], None]) -> None:
+        assert not self.looks, "one look at a time"
+        self.looks.append(then)
+        self.is_held = True
+
+    def release(self) -> None:
+        self.is_held = False
+
+    def show(self) -> None:
+        """Let whoever looks see."""
+        (then,) = self.looks
+        self.looks.clear()
+        then(self.found)
 
 
 class FakeService:

@@ -10,24 +10,29 @@ import json
 import os
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from mpx.assessor_calls import Assess, AssessorCall, LoadAssessor, PhaseOver, TrialOver
+from mpx.assessor_host import AssessorHost
 from mpx.config.model import ExperimentConfig, TrialConfig, TunerConfig
 from mpx.experiment import Experiment
 from mpx.history import StoredHistory
+from mpx.host import Finish, Finished
+from mpx.inbox import Letter
 from mpx.protocol import TrialConnection
 from mpx.records import ErrorRecord, ExitStatus, TrialSpec
 from mpx.rows import ExperimentRow
 from mpx.store import Store
-from mpx.tuner_host import (
+from mpx.tuner_calls import (
     Ask,
     AskFirst,
     Call,
+    Enqueued,
     Failed,
-    Finish,
-    Finished,
+    Import,
+    Launched,
     Loaded,
     Parameters,
     PhaseEnd,
@@ -37,10 +42,14 @@ from mpx.tuner_host import (
 )
 from mpx.wire import TAG, encode
 from tests.counts import assert_counts
-from tests.fakes import FakeClock, FakeMailbox, FakeService, FakeTurns
+from tests.fakes import FakeClock, FakeDevices, FakeMailbox, FakeService, FakeTurns
 
 _UNENDED = ("WAITING", "RUNNING")
-_MEETS = {"parameters": ("parameters", "no_more", "error"), "ack": ("ack", "error")}
+_MEETS = {
+    "parameters": ("parameters", "no_more", "error"),
+    "ack": ("ack", "error"),
+    "verdict": ("verdict", "error"),
+}
 
 
 class Peer:
@@ -50,7 +59,8 @@ class Peer:
         heard: the manager's messages.
         raw: the bytes they came in.
         connection: the side of the process that spoke last; None where none said hello.
-        awaits: what that process waits for, "parameters" or "ack".
+        awaits: what that process waits for: "parameters", "ack" or "verdict".
+        verdicts: the answers to the results that waited for one: why to stop, None to go on.
     """
 
     def __init__(self, write: Callable[[bytes], None], max_line: int) -> None:
@@ -58,6 +68,7 @@ class Peer:
         self.raw = b""
         self.connection: TrialConnection | None = None
         self.awaits: str | None = None
+        self.verdicts: list[str | None] = []
         self.is_alive = True
         self._write = write
         self._max_line = max_line
@@ -79,9 +90,9 @@ class Peer:
         self._speaker().final(value)
         self._say(awaits="ack")
 
-    def mention(self, value: Any) -> None:
-        self._speaker().intermediate(value)
-        self._say()
+    def mention(self, value: Any, waits: bool = False) -> None:
+        self._speaker().intermediate(value, verdict=waits)
+        self._say(awaits="verdict" if waits else None)
 
     def fail(self, kind: str, message: str, traceback: str) -> None:
         self._speaker().failed(kind, message, traceback)
@@ -103,6 +114,8 @@ class Peer:
             self.heard.append(message)
             answers = message["type"] in _MEETS.get(self.awaits, ())
             if answers and message["seq"] in (self.connection.seq, None):  # None: an error's
+                if message["type"] == "verdict":
+                    self.verdicts.append(message.get("reason"))
                 self.awaits = None
 
     def _speaker(self) -> TrialConnection:
@@ -141,6 +154,7 @@ class Tuner:
         self.failed = False
         self._asked: dict[str, list[int]] = {}  # by trial, in order
         self._refused: set[int] = set()
+        self._unasked: set[int] = set()  # has parameters, and no trial that asked for it
         self._ended: Counter[int] = Counter()
         self._gone: set[str] = set()
         self._finished = False
@@ -158,12 +172,28 @@ class Tuner:
             return Parameters(parameter_id, None)
         return Parameters(parameter_id, encode(parameters))
 
+    def promise(self) -> Parameters:
+        """Answer the question that has waited longest: none now, maybe later."""
+        parameter_id = self.questions.popleft()
+        self._refused.add(parameter_id)
+        return Parameters(parameter_id, None, is_promised=True)
+
+    def launch(self, parameter_id: int, parameters: Any) -> Launched:
+        """Have parameters for what had none."""
+        self.knows(parameter_id)
+        return Launched(parameter_id, encode(parameters))
+
+    def knows(self, parameter_id: int) -> None:
+        """There are parameters for it, whoever asked."""
+        self._refused.discard(parameter_id)
+        self._unasked.add(parameter_id)
+
     def read_again(self, recorded: Recorded) -> None:
         """Read a call of an earlier manager, whose answers are on record."""
         self.read(recorded.call)
         for parameter_id, text in recorded.answers.items():
             self.questions.remove(parameter_id)
-            if text is None:
+            if text is None and parameter_id not in self._unasked:
                 self._refused.add(parameter_id)
 
     def fail(self) -> None:
@@ -201,7 +231,7 @@ class Tuner:
         self._end_phase(call.trial_id, call.parameter_id)
 
     def _end_phase(self, trial_id: str, parameter_id: int) -> None:
-        assert any(parameter_id in asked for asked in self._asked.values())
+        assert parameter_id in self._unasked.union(*self._asked.values())
         assert parameter_id not in self._refused
         assert trial_id not in self._gone
         self._ended[parameter_id] += 1
@@ -213,6 +243,13 @@ class Tuner:
         assert call.trial_id not in self._gone
         self._check_ended(call.trial_id)
         self._gone.add(call.trial_id)
+
+    def _read_enqueued(self, call: Enqueued) -> None:
+        self.story.append(f"enqueued {call.parameter_id} {call.text}")
+        self._unasked.add(call.parameter_id)
+
+    def _read_import(self, call: Import) -> None:
+        self.story.append(f"import {encode(call.data)}")
 
     def _read_finish(self, call: Finish) -> None:
         self.story.append(f"finish {'well' if call.well else 'ill'}")
@@ -226,6 +263,8 @@ class Tuner:
 
     def _first(self, call: TrialEnd) -> int:
         """Return the parameter_id of the trial's first phase; one that was tried again is not asked for."""
+        if call.parameter_id in self._unasked:
+            return call.parameter_id
         asked = self._asked.get(call.trial_id, [])
         others = {p for trial, ids in self._asked.items() if trial != call.trial_id for p in ids}
         return call.parameter_id if call.parameter_id in others else asked[0]
@@ -236,8 +275,108 @@ class Tuner:
         Tell: _read_tell,
         PhaseEnd: _read_phase_end,
         TrialEnd: _read_trial_end,
+        Enqueued: _read_enqueued,
+        Import: _read_import,
         Finish: _read_finish,
     }
+
+
+class Judge:
+    """An assessor to whom a number below zero is bad, and "boom" a reason to fail.
+
+    Args:
+        number_of: returns the number of a trial, by its id.
+
+    Attributes:
+        story: what it was shown, and which curves ended.
+    """
+
+    def __init__(self, number_of: Callable[[str], int]) -> None:
+        self._number_of = number_of
+        self.story: list[str] = []
+
+    def assess_trial(self, name: str, history: list[Any]) -> bool:
+        self._note(name, encode(history))
+        if history[-1] == "boom":
+            raise ValueError("boom")
+        return bool(history[-1] >= 0)
+
+    def trial_end(self, name: str, success: bool) -> None:
+        self._note(name, "well" if success else "ill")
+
+    def _on_exit(self) -> None:
+        self.story.append("finish well")
+
+    def _on_error(self) -> None:
+        self.story.append("finish ill")
+
+    def _note(self, name: str, what: str) -> None:
+        trial, dot, phase = name.partition(".")
+        self.story.append(f"{self._number_of(trial)}{dot}{phase} {what}")
+
+
+class Assessor:
+    """A `Judge` in its host, which makes calls when it is told to, and what must be true of those.
+
+    Attributes:
+        calls: those that were posted and wait.
+        at_once: none is kept waiting.
+        closed_meanwhile: `mpx stop` ended what a dead manager left, and could tell nobody.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self.calls: deque[AssessorCall] = deque()
+        self.at_once = True
+        self.closed_meanwhile = False
+        self._host = AssessorHost()
+        self._open: set[tuple[str, int]] = set()
+        self._over: set[tuple[str, int] | str] = set()
+
+    def post(self, calls: list[AssessorCall]) -> None:
+        self.calls += calls
+
+    def load(self, history: str, calls: list[Any]) -> LoadAssessor:
+        for call in calls:
+            self._check(call)
+        return LoadAssessor(lambda: Judge, lambda judge_class: self.judge, history, calls)
+
+    def answers(self) -> list[Any]:
+        """Make the calls up to one that is answered, and return that answer."""
+        found: list[Any] = []
+        while self.calls and not found:
+            found = self._make(self.calls.popleft())
+        return found
+
+    def _make(self, call: AssessorCall) -> list[Any]:
+        self._check(call)
+        self._host._run(call)
+        return self._host.collect()
+
+    def _check(self, call: AssessorCall) -> None:
+        if isinstance(call, (Assess, PhaseOver)):
+            phase = (call.trial_id, call.phase_index)
+            assert not {phase, call.trial_id} & self._over, f"{call} comes after the end"
+            if isinstance(call, Assess):
+                self._open.add(phase)
+            else:
+                assert phase in self._open, f"{call} tells of what was never shown"
+                self._open.discard(phase)
+                self._over.add(phase)
+        elif isinstance(call, TrialOver):
+            assert call.trial_id not in self._over
+            left = {phase for phase in self._open if phase[0] == call.trial_id}
+            assert self.closed_meanwhile or not left, "a trial ends before its phases"
+            self._open -= left
+            self._over.add(call.trial_id)
+
+    def check_end(self) -> None:
+        """Every curve has ended."""
+        assert not self._open
+        assert not self._host._curves or self._host._failed
+
+    def close(self) -> None:
+        os.close(self._host.fileno())
 
 
 class Stage:
@@ -245,18 +384,21 @@ class Stage:
 
     Args:
         directory: for the store.
+        assessor: what an assessor judges as one, `phase` or `trial`; None: there is none.
         config: fields of the experiment's configuration.
     """
 
-    def __init__(self, directory: Path, **config: Any) -> None:
+    def __init__(self, directory: Path, assessor: str | None = None, **config: Any) -> None:
         trial = TrialConfig("train", "/code", grace_period=3.0)
-        self.config = ExperimentConfig(
-            "stage", TunerConfig("Random"), trial, **{"multi_phase": True, **config}
-        )
+        usual = {"tuner": TunerConfig("Random"), "trial": trial, "multi_phase": True}
+        self.config = ExperimentConfig("stage", **{**usual, **config})
+        self._history_is_of = assessor
+        self.assessor = self._new_assessor()
         self.clock = FakeClock()
         self.turns = FakeTurns()
         self.mailbox = FakeMailbox()
         self.service = FakeService()
+        self.devices = FakeDevices()
         self.service.on_send, self.service.on_start = self._on_send, self._on_start
         self.tuner = Tuner(self._counts)
         self.peers: dict[str, Peer] = {}
@@ -279,7 +421,13 @@ class Stage:
         self.store.commit()
         self.experiment = self._experiment()
 
-    def _experiment(self) -> Experiment:
+    def _new_assessor(self) -> Assessor | None:
+        return Assessor(Judge(self.number_of)) if self._history_is_of else None
+
+    def _experiment(self, assessor_calls: Iterable[Any] = ()) -> Experiment:
+        load_assessor = None
+        if self.assessor is not None and self._history_is_of is not None:
+            load_assessor = self.assessor.load(self._history_is_of, [*assessor_calls])
         return Experiment(
             self.config,
             self.row,
@@ -288,7 +436,10 @@ class Stage:
             self.service,
             self.turns,
             lambda trial_id, sequence_id: {"MPX_TRIAL_ID": trial_id},
-            self.clock,
+            clock=self.clock,
+            assessor=self.assessor,
+            load_assessor=load_assessor,
+            devices=self.devices,
         )
 
     def crash(self, *dead: int) -> None:
@@ -304,30 +455,45 @@ class Stage:
         syncs_at_once = self.turns.syncs_at_once
         self.turns, self.mailbox, self._calls_read = FakeTurns(), FakeMailbox(), 0
         self.turns.syncs_at_once = syncs_at_once
+        self.devices.looks.clear()
         self.store = Store(self.path)
         history = StoredHistory(self.path)
         past = history.read()
         assert past is not None
         self.row = past.experiment
-        self.experiment = self._experiment()
+        before = self.assessor
+        self._close_assessor()
+        self.assessor = self._new_assessor()
+        self.experiment = self._experiment(history.assessor_calls())
         self.experiment.restore(past)
         self.store.commit()
         self.tuner = Tuner(self._counts)
+        for parameter_id in history.parameters(0):
+            self.tuner.knows(parameter_id)
         for recorded in history.calls(0):
             self.tuner.read_again(recorded)
+        if self.assessor is not None and before is not None:
+            self.assessor.at_once = before.at_once
+            self.assessor.closed_meanwhile = before.closed_meanwhile
 
     def resume(self) -> None:
         """The tuner is rebuilt, and the trials that live are adopted; the others have their end."""
         late = [self.tuner.answer("late") for _ in [*self.tuner.questions]]
         self.experiment.on_answers([*late, Loaded(None)])
         self.turn()
+        self.load_assessor()
         for trial_id, identity in [*self.service.adopted.items()]:
             if identity is None:
                 del self.service.adopted[trial_id]
                 self.experiment.listener.on_exit(trial_id, ExitStatus(None))
                 self.turn()
 
+    def _close_assessor(self) -> None:
+        if self.assessor is not None:
+            self.assessor.close()
+
     def close(self) -> None:
+        self._close_assessor()
         self._disk.close()
         self.store.close()
 
@@ -339,11 +505,30 @@ class Stage:
 
     def turn(self) -> None:
         """End the turn, and let the tuner read its mail."""
+        self._turn_once()
+        while sum(peer.say_again() for peer in self.peers.values()):
+            self._turn_once()
+
+    def _turn_once(self) -> None:
         self.turns.run(self.experiment)
         self._read_mail()
-        while sum(peer.say_again() for peer in self.peers.values()):
+        while self.assessor is not None and self.assessor.at_once and self.judge():
             self.turns.run(self.experiment)
             self._read_mail()
+
+    def judge(self) -> bool:
+        """Let the assessor answer once; say whether it had anything to answer."""
+        assert self.assessor is not None
+        found = self.assessor.answers()
+        # The end is for `check_end` to tell.
+        self.experiment.on_answers([each for each in found if not isinstance(each, Finished)])
+        return bool(found)
+
+    def load_assessor(self) -> None:
+        """The assessor, if there is one, is constructed and makes its calls on record again."""
+        if self.assessor is not None and not self.assessor.at_once:
+            self.judge()
+            self.turn()
 
     def _read_mail(self) -> None:
         while self._calls_read < len(self.mailbox.calls):
@@ -355,6 +540,10 @@ class Stage:
     def trial_id(self, number: int) -> str:
         """Return the id of the trial that started as number `number`."""
         return self.service.started[number].trial_id
+
+    def number_of(self, trial_id: str) -> int:
+        """Return the number of the trial of this id."""
+        return [spec.trial_id for spec in self.service.started].index(trial_id)
 
     def peer(self, number: int) -> Peer:
         return self.peers[self.trial_id(number)]
@@ -398,7 +587,14 @@ class Stage:
                 trial_id,
                 message["seq"],
             )
-            assert status in ("SUCCEEDED", "FAILED")
+            assert status in ("SUCCEEDED", "FAILED", "EARLY_STOPPED")
+        elif message["type"] == "verdict" and message["stop"]:
+            (stopped,) = self._one(
+                """SELECT stopped FROM phases JOIN trials USING (sequence_id)
+                WHERE trial_id = ? AND phases.status = 'RUNNING'""",
+                trial_id,
+            )
+            assert stopped == message["reason"]
 
     def _counts(self, parameter_id: int, trial_id: str) -> bool:
         query = """SELECT count(*) FROM phases p JOIN trials t USING (sequence_id)
@@ -441,6 +637,11 @@ class Stage:
 
     def check_end(self) -> None:
         self.tuner.check_end()
+        if self.assessor is not None:
+            while self.assessor.calls:
+                self.judge()
+            self.assessor.check_end()
+            self.experiment.on_answers([Finished()])
         self.experiment.on_answers([Finished()])
         assert self.turns.is_finished
         assert not self.store.pending
@@ -463,13 +664,35 @@ Event = Callable[[Stage], None]
 
 
 def loaded(optimize_mode: str | None = None) -> Event:
-    """The tuner is ready."""
-    return lambda stage: stage.experiment.on_answers([Loaded(optimize_mode)])
+    """The tuner is ready, and the assessor if there is one."""
+
+    def event(stage: Stage) -> None:
+        stage.experiment.on_answers([Loaded(optimize_mode)])
+        if stage.assessor is not None:
+            stage.turn()
+            stage.load_assessor()
+
+    return event
 
 
 def answers(*parameters: Any) -> Event:
     """The tuner answers as many questions, the oldest first; None: no more."""
     return lambda stage: stage.experiment.on_answers([stage.tuner.answer(p) for p in parameters])
+
+
+def promises(number: int = 1) -> Event:
+    """The tuner answers as many questions, the oldest first: none now, maybe later."""
+    return lambda stage: stage.experiment.on_answers([stage.tuner.promise() for _ in range(number)])
+
+
+def launches(parameter_id: int, parameters: Any = "launched") -> Event:
+    """The tuner has parameters after all."""
+    return lambda stage: stage.experiment.on_answers([stage.tuner.launch(parameter_id, parameters)])
+
+
+def writes_letter(name: str, about: str, data: Any) -> Event:
+    """The manager finds a letter from the user."""
+    return lambda stage: stage.experiment.on_letters([Letter(name, about, data)])
 
 
 def tuner_fails(message: str = "boom") -> Event:
@@ -508,9 +731,14 @@ def reports(trial: int, value: Any) -> Event:
     return lambda stage: stage.peer(trial).report(value)
 
 
-def mentions(trial: int, value: Any) -> Event:
-    """The trial reports an intermediate result."""
-    return lambda stage: stage.peer(trial).mention(value)
+def mentions(trial: int, value: Any, waits: bool = False) -> Event:
+    """The trial reports an intermediate result, and perhaps waits for the verdict."""
+    return lambda stage: stage.peer(trial).mention(value, waits)
+
+
+def judges(stage: Stage) -> None:
+    """The assessor makes the calls that wait, up to the first that is answered."""
+    stage.judge()
 
 
 def fails(trial: int, kind: str = "KeyError", message: str = "'x'", trace: str = "Trace") -> Event:

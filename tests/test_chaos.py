@@ -21,7 +21,7 @@ INSIDE = Path(__file__).resolve().parent / "chaos" / "inside"
 
 
 def test_short_form(capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["--rounds", "25", "--seed", "1"])
+    code = main(["--rounds", "18", "--seed", "1"])
     assert code == 0, capsys.readouterr().out
 
 
@@ -29,7 +29,10 @@ def test_short_form(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def _case() -> Case:
-    """Two trials and two managers; the first died when the tuner had been told of three results."""
+    """Three trials and two managers; the first died when the tuner had been told of three results.
+
+    The assessor was shown two curves, and stopped the last phase.
+    """
     a = read_trial(
         "start a 10\n"
         + _phase(0, "a", steps=2)
@@ -38,7 +41,9 @@ def _case() -> Case:
         + "done\n"
     )
     b = read_trial("start b 11\n" + _phase(1, "b") + _phase(3, "b") + "began 5 p5\n")
-    c = read_trial("start c 12\n" + _phase(5, "c") + "done\n")
+    c = read_trial(
+        "start c 12\n" + _phase(5, "c") + "began 6 p6\nintermediate 6 s6\nstopped 6\ndone\n"
+    )
     before = (
         "1 life\n1 ask 0 a\n1 answer 0 p0\n1 ask 1 b\n1 answer 1 p1\n"
         "1 tell 1 b v1b right\n1 end 1 b True\n1 ask 3 b\n1 answer 3 p3\n"
@@ -47,8 +52,11 @@ def _case() -> Case:
     after = before.replace("1 ", "2 ", 1).replace("\n1 ", "\n2 ") + (
         "2 end 2 a False\n2 ask 4 a\n2 answer 4 p4\n"
         "2 tell 3 b v3b right\n2 ask 5 b\n2 answer 5 p5\n2 gone 1 b False\n"
-        "2 tell 4 a v4a right\n2 tell 5 c v5c right\n"
+        "2 tell 4 a v4a right\n2 tell 5 c v5c right\n2 ask 6 c\n2 answer 6 p6\n2 end 6 c False\n"
     )
+    shown = "{0} life\n{0} assess a.0 s0 good\n{0} assess a.0 s1 good\n"
+    rest = "2 over a.0 True\n2 assess c.1 s6 bad\n2 over c.1 False\n"
+    judged = shown.format(1) + shown.format(2) + rest
     rows = [
         _row("a", 0, 0, intermediates=("s0", "s1")),
         _row("b", 0, 1),
@@ -57,15 +65,17 @@ def _case() -> Case:
         _row("a", 2, 4),
         _row("b", 2, 5, status="LOST", value="", score=None),
         _row("c", 0, 5),
+        _row("c", 1, 6, status="EARLY_STOPPED", value="", score=None, intermediates=("s6",)),
     ]
     status = {
         "status": "DONE",
-        "reason": "maxPhaseNum (6) is reached",
-        "phases": {"SUCCEEDED": 5, "FAILED": 1, "LOST": 1},
+        "reason": "maxPhaseNum (7) is reached",
+        "phases": {"SUCCEEDED": 5, "FAILED": 1, "LOST": 1, "EARLY_STOPPED": 1},
         "trials": {"SUCCEEDED": 2, "FAILED": 1, "RUNNING": 0},
         "best": {"value": {"default": 5}},
     }
-    return Case([a, b, c], read_lives(before + after), rows, status, {11}, set(), 6)
+    lives = read_lives(before + after)
+    return Case([a, b, c], lives, rows, status, {11}, set(), 7, "phase", read_lives(judged))
 
 
 def _phase(number, trial, steps=0):
@@ -105,6 +115,11 @@ def _remove_call(life, kind, number):
     life.calls = [call for call in life.calls if call[:2] != (kind, str(number))]
 
 
+def _rejudge(lives, before, after):
+    for life in lives:
+        life.calls = [tuple(after if w == before else w for w in call) for call in life.calls]
+
+
 def _swap(life, one, other):
     """Exchange two calls, each named by its first two words."""
     places = [
@@ -138,7 +153,7 @@ BREAKS = {
     ),
     "a result is invented": (
         lambda case: _replace_row(case, 5, status="SUCCEEDED", value="v5b", score=5),
-        "phase 5 of b SUCCEEDED and no trial reported that",
+        "phase 5 of b has a result that no trial reported",
     ),
     "a trial got other parameters": (
         lambda case: _replace_row(case, 4, parameters="p9"),
@@ -186,7 +201,7 @@ BREAKS = {
     ),
     "the counts are wrong": (
         lambda case: case.status["phases"].update(LOST=2),
-        "status counts {'SUCCEEDED': 5, 'FAILED': 1, 'LOST': 2}; the phases are",
+        "status counts {'SUCCEEDED': 5, 'FAILED': 1, 'LOST': 2, 'EARLY_STOPPED': 1}; the phases are",
     ),
     "a trial has not ended": (
         lambda case: case.status["trials"].update(RUNNING=1),
@@ -198,7 +213,7 @@ BREAKS = {
     ),
     "more phases began than may": (
         lambda case: setattr(case, "max_phases", 5),
-        "6 different phases began; maxPhaseNum is 5",
+        "7 different phases began; maxPhaseNum is 5",
     ),
     "the tuner is asked twice": (
         lambda case: case.lives[1].calls.append(("ask", "5", "c")),
@@ -243,6 +258,38 @@ BREAKS = {
     "half a checkpoint is loaded": (
         lambda case: case.lives[1].calls.append(("loaded", "3", "wrong")),
         "manager 1 loaded a checkpoint of 3 calls that is not whole",
+    ),
+    "a phase that was told to stop succeeds": (
+        lambda case: _replace_row(case, 7, status="SUCCEEDED", value="v6c", score=1),
+        "phase 6 of c was told to stop, and is",
+    ),
+    "a phase that was told to stop is tried again": (
+        lambda case: case.rows.append(_row("d", 0, 6)),
+        "phase 6 of c was told to stop, and was tried again",
+    ),
+    "a phase is stopped for nothing": (
+        lambda case: _rejudge(case.judged, "bad", "good"),
+        "phase 6 of c was stopped for nothing",
+    ),
+    "a phase is not stopped": (
+        lambda case: _rejudge(case.judged, "good", "bad"),
+        "phase 0 of a was not stopped",
+    ),
+    "a replay judges otherwise": (
+        lambda case: _rejudge(case.judged[:1], "good", "bad"),
+        "manager 1 had a result of a.0 judged otherwise than before",
+    ),
+    "a curve has a gap": (
+        lambda case: case.judged[1].calls.pop(0),
+        "the assessor was shown ['s1'] of a.0; on record are ['s0', 's1']",
+    ),
+    "the end of a curve is told twice": (
+        lambda case: case.judged[1].calls.append(("over", "a.0", "True")),
+        "the last manager told 2 times of the end of a.0",
+    ),
+    "the end of a curve is not told": (
+        lambda case: case.judged[1].calls.pop(),
+        "the last manager told 0 times of the end of c.1",
     ),
 }
 

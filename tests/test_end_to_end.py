@@ -495,3 +495,58 @@ def _times_woken(pid: int) -> int:
 
 def _uptime() -> float:
     return float(Path("/proc/uptime").read_text().split()[0])
+
+
+@pytest.mark.parametrize("ends_by_stop", [True, False])
+def test_what_a_tuner_started_ends_with_the_experiment(lab: Lab, ends_by_stop: bool) -> None:
+    lab.write(
+        "tuner.py",
+        """
+        import os, subprocess, mpx
+
+        class Counter(mpx.Tuner):
+            def __init__(self):
+                child = subprocess.Popen(["sleep", "600"])
+                stubborn = subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 600 & wait; wait"])
+                forked = os.fork()
+                while not forked:
+                    os.read(os.pipe()[0], 1)
+                with open("children", "w") as file:
+                    print(child.pid, stubborn.pid, forked, file=file)
+
+            def generate_parameters(self, parameter_id, **kwargs):
+                return {}
+        """,
+    )
+    code = "import mpx, time; mpx.get_next_parameter()" + "; time.sleep(600)" * ends_by_stop
+    if ends_by_stop:
+        experiment = lab.create(lab.config(code))
+        lab.mpx("stop", experiment)
+    else:
+        experiment = lab.finish(lab.config(code), code=1)
+    pids = (lab.home / "experiments" / experiment / "children").read_text().split()
+    assert [pid for pid in pids if start_of(int(pid)) is not None] == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "logged"),
+    [({}, ["info"]), ({"debug": True}, ["debug", "info"]), ({"logLevel": "warning"}, [])],
+)
+def test_what_a_tuner_logs_is_in_the_managers_log(
+    lab: Lab, keys: dict[str, Any], logged: list[str]
+) -> None:
+    lab.write(
+        "tuner.py",
+        """
+        import logging, mpx
+
+        class Counter(mpx.Tuner):
+            def generate_parameters(self, parameter_id, **kwargs):
+                logging.getLogger("mine").debug("at debug")
+                logging.getLogger("mine").info("at info")
+                return {}
+        """,
+    )
+    experiment = lab.finish(lab.config("import mpx; mpx.get_next_parameter()", **keys), code=1)
+    text = lab.mpx("logs", experiment, "--manager")
+    assert [level for level in ("debug", "info") if f"(mine) at {level}" in text] == logged

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mpx.config.model import TunerConfig
 from mpx.protocol import OPEN
 from mpx.records import ErrorRecord
 from mpx.store_reader import StoreReader
@@ -20,6 +21,7 @@ from tests.stage import (
     exits,
     fails,
     hello,
+    judges,
     loaded,
     mentions,
     passes,
@@ -915,6 +917,8 @@ class AnyHistory:
         self.alive = []
         self.seen = 0
         stage.turns.syncs_at_once = False
+        if stage.assessor is not None:
+            stage.assessor.at_once = False
 
     def play(self, choices):
         self.do(loaded())
@@ -930,8 +934,13 @@ class AnyHistory:
         self.alive += range(self.seen, len(stage.service.started))
         self.seen = len(stage.service.started)
         if not stage.tuner.questions:
-            waiting = [n for n in self.alive if stage.peer(n).awaits == "parameters"]
-            assert waiting == [], "a trial waits for an answer that nobody will give"
+            self.nobody_awaits("parameters")
+        if stage.assessor is None or not stage.assessor.calls:
+            self.nobody_awaits("verdict")
+
+    def nobody_awaits(self, what):
+        waiting = [n for n in self.alive if self.stage.peer(n).awaits == what]
+        assert waiting == [], "a trial waits for an answer that nobody will give"
 
     def rare_events(self):
         if self.crashing:
@@ -944,6 +953,8 @@ class AnyHistory:
         events = [syncs, commits]
         if questions:
             events += [answers("p"), answers(*["p"] * questions)] * 4 + [answers(NO_MORE)]
+        if self.stage.assessor is not None:
+            events += [judges] * 4
         for trial in self.alive:
             events += self.of_script(trial) if trial % 3 == 2 else self.of_sdk(trial)
             events.append(self.exit(trial, len(events) % 2))
@@ -976,8 +987,18 @@ class AnyHistory:
             *[reports(trial, 0.5)] * 6,
             asks(trial),
             hello(trial),
-            mentions(trial, 1),
             fails(trial),
+            *self.of_curve(trial),
+        ]
+
+    def of_curve(self, trial):
+        """What an assessor has to do with."""
+        if self.stage.assessor is None:
+            return [mentions(trial, 1)]
+        return [
+            *[mentions(trial, value, waits=True) for value in (1, 1, -1)] * 2,
+            *[mentions(trial, value) for value in (1, -1)],
+            fails(trial, "PhaseStopped"),
         ]
 
     def of_script(self, trial):
@@ -985,6 +1006,7 @@ class AnyHistory:
             *[says(trial, type="request")] * 3,
             *[says(trial, type="final", value=1)] * 3,
             says(trial, type="intermediate", value=1),
+            says(trial, type="intermediate", value=-1, verdict=True),
             says(trial, type="failed", error={}),
             writes(trial, b'@mpx {"type":"final","value":2}\n@mpx {"type":"request"}\n@mp'),
             writes(trial, b"@mpx " + b"x" * 2000),
@@ -1019,6 +1041,10 @@ LIMITS = st.fixed_dictionaries(
         "max_phase_num": st.none() | st.integers(1, 20),
         "max_phases_per_trial": st.none() | st.integers(1, 4),
         "max_exec_duration": st.none() | st.just(900.0),
+        "assessor": st.sampled_from([None, "phase", "trial"]),
+        "tuner": st.builds(
+            TunerConfig, st.just("Random"), include_intermediate_results=st.booleans()
+        ),
     }
 )
 
@@ -1036,6 +1062,7 @@ def test_no_order_of_events_breaks_a_promise(limits, choices, ends_by_stop):
             history.end(ends_by_stop)
             stage.check_end()
             check_limits(stage)
+            check_stopped(stage)
         finally:
             stage.close()
 
@@ -1055,6 +1082,7 @@ def test_no_death_of_managers_and_trials_breaks_a_promise(limits, choices, ends_
             history.end(ends_by_stop)
             stage.check_end()
             check_results(stage)
+            check_stopped(stage)
         finally:
             stage.close()
 
@@ -1062,9 +1090,25 @@ def test_no_death_of_managers_and_trials_breaks_a_promise(limits, choices, ends_
 def check_results(stage):
     """Each result that a trial was told is on record is there, and the tuner knows it once."""
     told = sorted(int(line.split()[1]) for line in stage.tuner.story if line.startswith("tell"))
-    succeeded = [phase.split("#")[1] for phase in stage.phases() if phase.endswith("SUCCEEDED")]
-    assert told == sorted(int(text.split()[0]) for text in succeeded)
+    assert told == sorted(row.parameter_id for row in exported(stage) if row.value is not None)
     assert len(told) == len(set(told))
+
+
+def check_stopped(stage):
+    """A phase that the assessor stopped ends so, or failed; it is not the best, nor tried again."""
+    rows = exported(stage)
+    for number, row in enumerate(rows):
+        by_assessor = (row.reason or "").startswith("the assessor stopped it")
+        assert by_assessor == (row.status == "EARLY_STOPPED")
+        if by_assessor:
+            assert row.parameter_id not in [later.parameter_id for later in rows[number + 1 :]]
+    best = [row for row in rows if row.value is not None and row.status == "SUCCEEDED"]
+    assert (stage.row.best_phase is None) == (not best)
+
+
+def exported(stage):
+    with StoreReader(stage.path) as reader:
+        return list(reader.phases())
 
 
 def check_limits(stage):
@@ -1074,6 +1118,6 @@ def check_limits(stage):
     if config.max_phases_per_trial is not None:
         indexes = [int(phase.partition(".")[2].partition(" ")[0]) for phase in phases]
         assert all(index < config.max_phases_per_trial for index in indexes)
-    succeeded = sum(phase.endswith("SUCCEEDED") for phase in phases)
+    results = sum(row.value is not None for row in exported(stage))
     told = sum(line.startswith("tell") for line in stage.tuner.story)
-    assert succeeded >= told if stage.tuner.failed else succeeded == told
+    assert results >= told if stage.tuner.failed else results == told

@@ -25,7 +25,7 @@ from mpx.protocol import ASKED, IDLE, OPEN
 from mpx.records import ErrorRecord, ExperimentStatus, PhaseStatus, TrialStatus
 from mpx.rows import Offer, PhaseRow, TrialRow
 from mpx.store import Store
-from mpx.tuner_host import (
+from mpx.tuner_calls import (
     Ask,
     AskFirst,
     ForgetCheckpoints,
@@ -38,8 +38,8 @@ from mpx.tuner_host import (
     Saved,
     Tell,
     TrialEnd,
-    TunerHost,
 )
+from mpx.tuner_host import TunerHost
 from mpx.wire import encode
 from tests.stored import T0, die, experiment_row, phase_row, trial_row
 
@@ -159,7 +159,7 @@ def test_answers_that_are_not_on_record_are_left_out_of_a_batch(written):
         (FAILED, PhaseEnd(0, "trial0")),
         (LOST, PhaseEnd(0, "trial0")),
         (PhaseStatus.ABANDONED, PhaseEnd(0, "trial0")),
-        (PhaseStatus.EARLY_STOPPED, PhaseEnd(0, "trial0")),
+        (PhaseStatus.EARLY_STOPPED, Tell(0, [1, None], "trial0")),
     ],
 )
 def test_the_end_of_a_phase_is_told_by_its_status(written, status, call):

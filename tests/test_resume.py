@@ -290,7 +290,6 @@ DRAWING = """
                 self.told = json.load(file)
 """
 TUNERS = {
-    "random": {"builtinTunerName": "Random"},
     "grid": {"builtinTunerName": "GridSearch"},
     "drawing": {"codeDir": ".", "classFileName": "drawing.py", "className": "Drawing"},
     "saving": {"codeDir": ".", "classFileName": "drawing.py", "className": "Saving"},

@@ -19,6 +19,8 @@ class TrialEvidence:
         said: everything it reported, acknowledged or not.
         acked: the finals that were acknowledged.
         failed: the phases whose failure was acknowledged.
+        stopped: the phases that it was told to stop.
+        deaf: the phases in which it does not wait to be told.
         computing: it has parameters and has not begun to report a result.
         mute: it says no hello, so nothing is acknowledged to it, and it ends with its manager.
         end: its last word, if it is one: `done`, or `crashed …`.
@@ -31,6 +33,8 @@ class TrialEvidence:
     said: list[Named] = field(default_factory=list)
     acked: list[Named] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
+    stopped: list[int] = field(default_factory=list)
+    deaf: list[int] = field(default_factory=list)
     computing: bool = False
     mute: bool = False
     end: str | None = None
@@ -40,10 +44,15 @@ class TrialEvidence:
         """Whether it waited for another manager in vain."""
         return self.end is not None and "the manager is gone" in self.end
 
+    def is_excused(self, killed):
+        """Say whether it need not come to its own end: it is among the `killed`, or may be ended."""
+        is_deaf_now = bool(self.began) and self.began[-1][0] in self.deaf
+        return self.mute or self.pid in killed or is_deaf_now
+
 
 @dataclass
 class Life:
-    """What the tuner was called with in one manager, in order; each call as the words of a line."""
+    """What the tuner or the assessor was called with in one manager, in order: the words of a line each."""
 
     pid: int
     calls: list[tuple[str, ...]] = field(default_factory=list)
@@ -106,6 +115,14 @@ def _failed(trial, number):
     trial.failed.append(int(number))
 
 
+def _stopped(trial, number):
+    trial.stopped.append(int(number))
+
+
+def _deaf(trial, number):
+    trial.deaf.append(int(number))
+
+
 def _crashed(trial, *words):
     trial.end = " ".join(["crashed", *words])
 
@@ -125,6 +142,8 @@ _READERS = {
     "acked": _acked,
     "failing": _failing,
     "failed": _failed,
+    "stopped": _stopped,
+    "deaf": _deaf,
     "crashed": _crashed,
     "mute": _mute,
     "done": _done,
@@ -132,7 +151,7 @@ _READERS = {
 
 
 def read_lives(text):
-    """Read the tuner's file, in which each line begins with its manager's pid."""
+    """Read the tuner's file, or the assessor's, in which each line begins with its manager's pid."""
     lives = []
     for line in whole_lines(text):
         pid, *words = line.split(" ")

@@ -71,6 +71,17 @@ def at_a_checkpoint(subject, rng):
     return planned("checkpoint", "kept", most=3)(subject, rng)
 
 
+def judging(*points, least=1, most=1):
+    """Let the manager die at one of the points, if there is an assessor."""
+
+    def play(subject, rng):
+        if subject.flavour.assessor is None:
+            return False
+        return planned(*points, least=least, most=most, linger=True)(subject, rng)
+
+    return play
+
+
 def while_stopping(*points, most=1):
     """Let the manager die while `mpx stop` ends the experiment."""
 
@@ -356,6 +367,11 @@ KINDS = (
     Kind("in a tuner call", "the end of a phase or trial", 2, planned("end", "gone", most=2)),
     Kind("in a tuner call", "an answer on its way", 2, planned("answers:before", most=30)),
     Kind("in a tuner call", "a call on its way", 2, planned("post", most=30)),
+    Kind("in an assessor call", "judging", 4, judging("assess", "assessing", most=20)),
+    Kind("in an assessor call", "a call on its way", 2, judging("submit", most=20)),
+    Kind("in an assessor call", "a verdict on its way", 4, judging("judged", "verdict", most=20)),
+    Kind("in an assessor call", "within a verdict", 2, judging("within:verdict", most=10)),
+    Kind("in an assessor call", "the end of a curve", 2, judging("over", most=3)),
     Kind("at a commit", "of a running one", 4, planned("commit", "inside", most=60)),
     Kind("at a commit", "of a resume", 5, planned("commit", "inside", most=8, fresh=True)),
     Kind("at a commit", "before, nothing on disk", 2, planned("turn:before", most=60)),

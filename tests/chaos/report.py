@@ -18,6 +18,7 @@ class Report:
         "adoptions",
         "trials ended before their first phase",
         "phases",
+        "phases stopped early",
         "acknowledged results",
         "violations",
         "hangs",

@@ -51,6 +51,7 @@ class Flavour:
     """What kind of experiment it is.
 
     Attributes:
+        assessor: what is judged as one, `phase` or `trial`; None: there is no assessor.
         speech: of its trials: `plain`; `relay`, one process after another; `mute`, some without hello.
         more_phases: with how many more it is resumed when it is done.
     """
@@ -60,6 +61,7 @@ class Flavour:
     durability: str
     checkpoints: bool
     forks: bool
+    assessor: str | None
     speech: str
     phases_per_trial: int
     max_phases: int
@@ -74,6 +76,7 @@ class Flavour:
             durability=rng.choice(["power", "process"]),
             checkpoints=number % 3 != 0,
             forks=number % 4 == 1,
+            assessor=("phase", None, "trial", "phase", None)[number % 5],
             speech=("plain", "relay", "mute")[number // 2 % 3],
             phases_per_trial=rng.randint(6, 25),
             max_phases=rng.randint(150, 350),
@@ -128,6 +131,14 @@ class Subject:
                 "retries": flavour.retries,
             },
         }
+        if flavour.assessor is not None:
+            keys["assessor"] = {
+                "codeDir": str(_INSIDE),
+                "classFileName": "assessor.py",
+                "className": "Judge",
+                "classArgs": {"directory": str(self.directory)},
+                "history": flavour.assessor,
+            }
         return self.lab.write("config.yml", json.dumps(keys, indent=1))
 
     # -- plans ------------------------------------------------------------------------------------
@@ -332,7 +343,7 @@ class Subject:
                 self.report.count("adoptions")
             elif not trial.began:
                 self.report.count("trials ended before their first phase")
-            elif trial.end != "done" and not trial.mute and pid not in self.killed | self.lonely:
+            elif trial.end != "done" and not trial.is_excused(self.killed | self.lonely):
                 self.wrong.append(f"the resume cost trial {trial_id} (pid {pid}): {trial.end}")
 
     def kill_trial(self, trial, how):
@@ -424,13 +435,20 @@ class Subject:
             read_lives((self.directory / "calls.log").read_text()),
             [row_of(phase) for phase in self.lab.phases(self.paths.id)],
             self.lab.status(self.paths.id),
-            self.killed,
+            self.killed | {*self.deaths()},
             self.lonely,
             self._most_phases(),
+            self.flavour.assessor,
+            self._judged(),
         )
         self.report.count("phases", len(case.rows))
+        self.report.count("phases stopped early", len(case.stopped()))
         self.report.count("acknowledged results", sum(len(trial.acked) for trial in case.trials))
         return case
+
+    def _judged(self):
+        log = self.directory / "judged.log"
+        return read_lives(log.read_text()) if log.exists() else []
 
     def _left(self):
         """Return what is left behind that should not be."""

@@ -7,7 +7,7 @@ for each promise that is broken.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.chaos.evidence import Life, Row, TrialEvidence
 
@@ -21,9 +21,11 @@ class Case:
         lives: the tuner's calls in each manager, in the order of the managers.
         rows: what `mpx export` says.
         status: what `mpx status --json` says.
-        killed: pids of trial processes that were killed on purpose, or by `mpx stop`.
+        killed: pids of processes that were killed on purpose, or of trials by `mpx stop`.
         lonely: pids of those that gave up waiting for a manager, as they were to.
         max_phases: `maxPhaseNum`.
+        curves: what the assessor judges as one, `phase` or `trial`; None where there is none.
+        judged: the assessor's calls in each manager.
     """
 
     trials: list[TrialEvidence]
@@ -33,9 +35,18 @@ class Case:
     killed: set[int]
     lonely: set[int]
     max_phases: int
+    curves: str | None = None
+    judged: list[Life] = field(default_factory=list)
 
     def succeeded(self):
         return [row for row in self.rows if row.status == "SUCCEEDED"]
+
+    def stopped(self):
+        return [row for row in self.rows if row.status == "EARLY_STOPPED"]
+
+    def results(self):
+        """Return the phases that have a result; one that was stopped may."""
+        return self.succeeded() + [row for row in self.stopped() if row.value]
 
 
 def judge(case):
@@ -48,7 +59,7 @@ def judge(case):
 
 def acknowledged_once(case):
     """A result whose report returned is there, once, with its value and in its trial."""
-    rows = Counter((row.trial_id, row.parameter_id, row.value) for row in case.succeeded())
+    rows = Counter((row.trial_id, row.parameter_id, row.value) for row in case.results())
     owners = {}
     for trial in case.trials:
         for number, name in trial.acked:
@@ -71,11 +82,11 @@ def failures_once(case):
 
 
 def nothing_invented(case):
-    """A result that is there was reported, by that trial."""
+    """A result that is there was reported, by that trial; and no phase was stopped for nothing."""
     said = {(trial.trial_id, *named) for trial in case.trials for named in trial.said}
-    for row in case.succeeded():
+    for row in case.results():
         if (row.trial_id, row.parameter_id, row.value) not in said:
-            yield f"phase {row.parameter_id} of {row.trial_id} SUCCEEDED and no trial reported that"
+            yield f"phase {row.parameter_id} of {row.trial_id} has a result that no trial reported"
 
 
 def parameters_as_recorded(case):
@@ -100,7 +111,7 @@ def intermediates_once(case):
         for trial in case.trials
         for number, names in trial.intermediates.items()
     }
-    for row in case.succeeded():
+    for row in case.results():
         expected = told.get((row.trial_id, row.parameter_id), ())
         if row.intermediates != expected:
             yield (
@@ -112,14 +123,14 @@ def intermediates_once(case):
 def trials_lived_on(case):
     """A trial that nobody killed came to its own end."""
     for trial in case.trials:
-        excused = trial.mute or trial.pid in case.killed | case.lonely
+        excused = trial.is_excused(case.killed | case.lonely)
         if trial.began and not excused and trial.end != "done":
             yield f"trial {trial.trial_id} (pid {trial.pid}) was lost: {trial.end or 'no last word'}"
 
 
 def left_words_count(case):
     """What a trial had reported when it gave up waiting for a manager is there, once."""
-    rows = Counter((row.trial_id, row.parameter_id, row.value) for row in case.succeeded())
+    rows = Counter((row.trial_id, row.parameter_id, row.value) for row in case.results())
     for trial in case.trials:
         if trial.pid in case.lonely and not trial.mute:
             for number, name in trial.said:
@@ -141,7 +152,7 @@ def rows_are_sound(case):
     for trial_id, found in indexes.items():
         if sorted(found) != list(range(len(found))):
             yield f"the phases of {trial_id} are numbered {sorted(found)}"
-    for number, count in Counter(row.parameter_id for row in case.succeeded()).items():
+    for number, count in Counter(row.parameter_id for row in case.results()).items():
         if count > 1:
             yield f"phase {number} SUCCEEDED {count} times"
 
@@ -183,7 +194,7 @@ def asked_once(case):
 
 def told_once(case):
     """In each manager the tuner is told each result once, and only what is on record."""
-    values = {row.parameter_id: (row.trial_id, row.value) for row in case.succeeded()}
+    values = {row.parameter_id: (row.trial_id, row.value) for row in case.results()}
     for number, life in enumerate(case.lives):
         tells = _calls(life, "tell")
         for call, count in Counter(call[1] for call in tells).items():
@@ -199,7 +210,7 @@ def told_once(case):
 def told_all(case):
     """The last manager told the tuner of all results that there are."""
     told = {int(call[1]) for call in _calls(case.lives[-1], "tell")} if case.lives else set()
-    for row in case.succeeded():
+    for row in case.results():
         if row.parameter_id not in told:
             yield f"the last manager did not tell the tuner of phase {row.parameter_id}"
 
@@ -276,6 +287,70 @@ def answers_as_recorded(case):
                 yield f"manager {number} loaded a checkpoint of {count} calls that is not whole"
 
 
+# -- what the assessor and those whom it judges were promised ----------------------------------------
+
+
+def stops_hold(case):
+    """A phase that its trial was told to stop ended so, and was not tried again."""
+    rows = defaultdict(list)
+    for row in case.rows:
+        rows[row.parameter_id].append(row)
+    for trial in case.trials:
+        for number in trial.stopped:
+            found = [row for row in rows[number] if row.trial_id == trial.trial_id]
+            if [row.status for row in found] != ["EARLY_STOPPED"]:
+                yield f"phase {number} of {trial.trial_id} was told to stop, and is {found}"
+            if rows[number][-1:] != found:
+                yield f"phase {number} of {trial.trial_id} was told to stop, and was tried again"
+
+
+def stops_are_the_assessors(case):
+    """What an assessor said of a result it said in all managers, and that became of its phase."""
+    verdicts = {}
+    for number, life in enumerate(case.judged):
+        for _, name, value, verdict in _calls(life, "assess"):
+            if verdicts.setdefault((name, value), verdict) != verdict:
+                yield f"manager {number} had a result of {name} judged otherwise than before"
+    deaf = {(trial.trial_id, number) for trial in case.trials for number in trial.deaf}
+    for row in case.succeeded() + case.stopped():
+        name = _curve(case, row)
+        found = [verdicts.get((name, value)) for value in row.intermediates]
+        if row.status == "EARLY_STOPPED" and "bad" not in found:
+            yield f"phase {row.parameter_id} of {row.trial_id} was stopped for nothing: {found}"
+        is_deaf = (row.trial_id, row.parameter_id) in deaf
+        if row.status == "SUCCEEDED" and "bad" in found and not is_deaf:
+            yield f"phase {row.parameter_id} of {row.trial_id} was not stopped: {found}"
+
+
+def curves_are_whole(case):
+    """The last manager showed the assessor each curve in its order, without a gap, and its end once."""
+    if not case.judged or case.judged[-1].pid in case.killed:
+        return  # that one died when the experiment was over, and before it had made its last calls
+    rows, shown = defaultdict(list), defaultdict(dict)
+    for row in sorted(case.rows, key=lambda row: row.phase_index):
+        rows[_curve(case, row)].append(row)
+    for _, name, value, verdict in _calls(case.judged[-1], "assess"):
+        shown[name][value] = verdict
+    ends = Counter(call[1] for call in _calls(case.judged[-1], "over"))
+    for name in rows.keys() | shown.keys():
+        recorded = [value for row in rows[name] for value in _assessed(row, shown[name])]
+        if [*shown[name]] != recorded:
+            yield f"the assessor was shown {[*shown[name]]} of {name}; on record are {recorded}"
+        if ends[name] != bool(recorded):
+            yield f"the last manager told {ends[name]} times of the end of {name}"
+
+
+def _assessed(row, shown):
+    """Return the results of a phase that are judged; behind the verdict that stopped it none need be."""
+    judged = row.intermediates[: len(shown.keys() & set(row.intermediates))]
+    is_stopped = "bad" in {shown.get(value) for value in judged}
+    return judged if is_stopped and row.status != "SUCCEEDED" else row.intermediates
+
+
+def _curve(case, row):
+    return row.trial_id if case.curves == "trial" else f"{row.trial_id}.{row.phase_index}"
+
+
 def _calls(life, kind):
     return [call for call in life.calls if call[0] == kind]
 
@@ -297,4 +372,7 @@ _CHECKS = (
     told_in_order,
     replays_are_alike,
     answers_as_recorded,
+    stops_hold,
+    stops_are_the_assessors,
+    curves_are_whole,
 )

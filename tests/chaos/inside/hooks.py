@@ -13,8 +13,10 @@ from pathlib import Path
 
 import mpx.experiment
 import mpx.store
+from mpx.assessor_host import AssessorHost
 from mpx.checkpoints import Checkpoints
 from mpx.experiment import Experiment
+from mpx.phases import Phases
 from mpx.processes import find_by_environment, send_signal
 from mpx.records import EXPERIMENT_MARK
 from mpx.store import Store
@@ -33,6 +35,9 @@ _METHODS = (
     ("close", Store, "close"),
     ("post", TunerHost, "post"),  # before: on disk, but the tuner will not be called
     ("call", TunerHost, "_run"),
+    ("submit", AssessorHost, "post"),  # before: the assessor will not be called
+    ("assessing", AssessorHost, "_run"),
+    ("judged", Phases, "on_verdict"),  # before: the assessor answered, nothing of it on disk
     ("start", local.LocalService, "start"),
     ("pipes", local._LocalTrial, "_open_pipes"),
     ("kept", Checkpoints, "keep"),
@@ -47,6 +52,7 @@ _MESSAGES = {
     b'{"type":"ack"': "ack",
     b'{"type":"parameters"': "parameters",
     b'{"type":"no_more"': "no_more",
+    b'{"type":"verdict"': "verdict",
     b'\n{"type":"welcome"': "welcome",
 }
 _PIECE = b"\n@mpx:"
@@ -61,7 +67,7 @@ def install(points):
     _surround_sending(points)
     _surround_hearing(points)
     _save_often(points)
-    points.on_due = _stop_trials
+    points.on_due = stop_trials
 
 
 def _save_often(points):
@@ -71,7 +77,7 @@ def _save_often(points):
         points.missing("mpx.experiment._RESULTS_PER_CHECKPOINT")
 
 
-def _stop_trials():
+def stop_trials():
     """Stop all trials' processes, so that they see neither the end of this manager nor its last word."""
     experiment = Path.cwd().name
     send_signal(find_by_environment(EXPERIMENT_MARK, experiment), signal.SIGSTOP)

@@ -13,6 +13,8 @@ import mpx
 from mpx.trial_pipes import TrialPipes
 
 _LONELY = DIRECTORY / "lonely"
+# In one phase of so many no verdict is waited for.
+_DEAF = 12
 
 _witness = witness_of_this_process()
 _points = FaultPoints(DIRECTORY, "trial")
@@ -46,10 +48,11 @@ def work(phase):
     print(f"text of phase {number}")
     _points.passing("begin")
     with phase:
-        for step in range(wanted["intermediates"]):
-            value = [number, step, TRIAL, "i" * wanted["step_size"]]
-            phase.report_intermediate(value)
-            _witness.say("intermediate", number, digest(value))
+        if any(_mention(phase, step) for step in range(wanted["intermediates"])):
+            _witness.say("stopped", number)
+            if number % 2:
+                _report(phase, result(number, wanted["size"]))
+            return
         compute(wanted["seconds"])
         if wanted["fails"]:
             _witness.say("failing", number)
@@ -57,6 +60,20 @@ def work(phase):
         _report(phase, result(number, wanted["size"]))
     if wanted["fails"]:
         _witness.say("failed", number)
+
+
+def _mention(phase, step):
+    """Report an intermediate result; say whether the phase was stopped, in those that wait for that."""
+    number = phase.parameter_id
+    value = [number, step, TRIAL, "i" * phase.parameters["step_size"]]
+    if number % _DEAF == _DEAF - 1:
+        if step == 0:
+            _witness.say("deaf", number)
+        stopped = mpx.report_intermediate_result(value, wait=False)
+    else:
+        stopped = phase.report_intermediate(value)
+    _witness.say("intermediate", number, digest(value))
+    return stopped
 
 
 def _report(phase, value):

@@ -1,5 +1,5 @@
 """NNI's `nni.multi_phase` (v0.3-v0.8)."""
 
-from mpx.tuner import MultiPhaseTuner
+from .multi_phase_tuner import MultiPhaseTuner
 
 __all__ = ["MultiPhaseTuner"]

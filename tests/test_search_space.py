@@ -125,7 +125,8 @@ def option_admits(option, value):
 
 
 def is_multiple(x, q):
-    return x == round(x / q) * q or abs(x / q) >= 2**53
+    # Near 2**53 steps, where floats lie q apart, the way back rounds to a neighbour.
+    return x == float(round(x / q)) * q or abs(x / q) >= 2**50
 
 
 TYPE_OF = {"randint": int}

@@ -20,11 +20,13 @@ class BatchTuner(EnumeratingTuner):
     Source: the tuner of that name in NNI v1.
     """
 
-    @staticmethod
-    def check_search_space(space: Any) -> list[SpaceProblem]:
+    types = ("choice",)
+
+    @classmethod
+    def check_search_space(cls, space: Any) -> list[SpaceProblem]:
         """Return every mistake: anything but one choice, or an option that is null."""
         # What an option holds is between its author and the trial: nothing below it is looked at.
-        problems = [problem for problem in check(space, ("choice",)) if len(problem.path) < 3]
+        problems = [problem for problem in check(space, cls.types) if len(problem.path) < 3]
         if isinstance(space, dict):
             problems += _check_count(list(space))
             problems += _check_options(space)

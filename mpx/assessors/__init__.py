@@ -1,0 +1,1 @@
+"""The assessors that come with mpx, one file each; `mpx.loader` knows them by their names."""

@@ -22,6 +22,21 @@ BUILT_IN_TUNERS = {
     "Random": "mpx.tuners.random:Random",
     "GridSearch": "mpx.tuners.grid_search:GridSearch",
     "BatchTuner": "mpx.tuners.batch:BatchTuner",
+    "TPE": "mpx.tuners.tpe:TPE",
+    "Anneal": "mpx.tuners.anneal:Anneal",
+    "Evolution": "mpx.tuners.evolution:Evolution",
+    "Hyperband": "mpx.tuners.hyperband:Hyperband",
+    "BOHB": "mpx.tuners.bohb:BOHB",
+    "GPTuner": "mpx.tuners.gp:GPTuner",
+    "MetisTuner": "mpx.tuners.gp:MetisTuner",
+    "GP": "mpx.tuners.gp:GP",
+    "CmaEs": "mpx.tuners.cma_es:CmaEs",
+    "NSGAII": "mpx.tuners.nsga_ii:NSGAII",
+    "QMC": "mpx.tuners.qmc:QMC",
+}
+BUILT_IN_ASSESSORS = {
+    "Medianstop": "mpx.assessors.medianstop:Medianstop",
+    "Curvefitting": "mpx.assessors.curvefitting:Curvefitting",
 }
 
 
@@ -31,12 +46,16 @@ def load_built_in_tuner(name: str) -> type:
     Raises:
         ClassLoadError: there is none of that name.
     """
-    if name not in BUILT_IN_TUNERS:
-        known = ", ".join(BUILT_IN_TUNERS)
-        raise ClassLoadError(f"found no built-in tuner {name!r}; there are {known}")
-    module, _, class_name = BUILT_IN_TUNERS[name].partition(":")
-    found: type = getattr(importlib.import_module(module), class_name)
-    return found
+    return _load_built_in("tuner", BUILT_IN_TUNERS, name)
+
+
+def load_built_in_assessor(name: str) -> type:
+    """Return the class of a built-in assessor, as `builtinAssessorName` calls it.
+
+    Raises:
+        ClassLoadError: there is none of that name.
+    """
+    return _load_built_in("assessor", BUILT_IN_ASSESSORS, name)
 
 
 def load_class(code_dir: Path, class_file_name: str, class_name: str) -> type:
@@ -75,9 +94,15 @@ def construct(loaded: type, class_args: dict[str, Any]) -> Any:
     """Return `loaded(**class_args)`.
 
     Raises:
-        ClassLoadError: the constructor raised.
+        ClassLoadError: the constructor raised, or a package that a built-in class needs is missing.
         KeyboardInterrupt: the user's Ctrl-C came during the call.
     """
+    for package, extra in getattr(loaded, "requires", {}).items():
+        if importlib.util.find_spec(package) is None:
+            raise ClassLoadError(
+                f"{loaded.__name__} needs the package {package}, not installed here:"
+                f" pip install 'mpx-experiments[{extra}]'"
+            )
     try:
         return loaded(**class_args)
     except KeyboardInterrupt:
@@ -87,6 +112,15 @@ def construct(loaded: type, class_args: dict[str, Any]) -> Any:
         arguments = ", ".join(f"{name}=..." for name in class_args)
         message = f"{loaded.__name__}({arguments}) failed: {_described(error)}"
         raise ClassLoadError(message) from error
+
+
+def _load_built_in(kind: str, known: dict[str, str], name: str) -> type:
+    if name not in known:
+        message = f"found no built-in {kind} {name!r}; there are {', '.join(known)}"
+        raise ClassLoadError(message)
+    module, _, class_name = known[name].partition(":")
+    found: type = getattr(importlib.import_module(module), class_name)
+    return found
 
 
 def _put_first_on_path(directory: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mpx.config.class_source import Constructor, parse_module
+from mpx.config.roles import TUNER
 
 GENERATE = "    def generate_parameters(self, parameter_id): ...\n"
 
@@ -38,6 +39,7 @@ def parse(tmp_path):
         ("from mpx import Tuner as B\nclass T(B): ...", Constructor()),
         ("import nni.tuner\nclass T(nni.tuner.Tuner): ...", Constructor()),
         ("import nni.tuner as t\nclass T(t.Tuner): ...", Constructor()),
+        ("from nni.assessor import Assessor\nclass T(Assessor): ...", Constructor()),
     ],
 )
 def test_a_constructor_that_is_certain_is_told(parse, source, expected):
@@ -82,7 +84,7 @@ def test_a_constructor_that_only_running_the_code_could_tell_is_not(parse, sourc
     ],
 )
 def test_a_class_that_is_certainly_no_tuner_is_told(parse, source):
-    assert parse(source).is_no_tuner("T")
+    assert parse(source).lacks_methods("T", TUNER.methods)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_a_class_that_is_certainly_no_tuner_is_told(parse, source):
     ],
 )
 def test_a_class_that_may_be_a_tuner_is_let_be(parse, source):
-    assert not parse(source).is_no_tuner("T")
+    assert not parse(source).lacks_methods("T", TUNER.methods)
 
 
 @pytest.mark.parametrize(
@@ -176,4 +178,9 @@ def test_the_constructor_of_a_loaded_class_is_told_too():
         def __init__(self, a): ...
 
     assert Constructor.of(Loaded) == Constructor(("a", "b"), ("a",), takes_any=True)
+
+    class Described(Strict):
+        class_args_schema = {"properties": {"b": {}, "c": {}}, "required": ["b"]}
+
     assert Constructor.of(Strict) == Constructor(("a",), ("a",))
+    assert Constructor.of(Described) == Constructor(("b", "c"), ("b",))

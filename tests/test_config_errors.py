@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mpx.config import reader
+from mpx.config import reader, rules
 from mpx.config.validation import read_config
 from mpx.errors import ConfigError
 
@@ -34,6 +34,12 @@ FILES = {
         "class Child(NoTuner): ...\n\n\n"
         "def make_tuner(): ...\n"
     ),
+    "code/judge.py": (
+        "import mpx\n\n\nclass Judge(mpx.Assessor):\n"
+        "    def __init__(self, patience): ...\n\n"
+        "    def assess_trial(self, trial_job_id, trial_history): ...\n\n\n"
+        "class Mute(mpx.Assessor): ...\n"
+    ),
     "code/broken.py": "class T:\n    def f(self)\n        pass\n",
     "code/not_utf8.py": b"class T:\n    x = '\xff'\n",
     "code/dir.py/x": "",
@@ -54,11 +60,6 @@ BOMB = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
 )
 
-LATER = """
-    localConfig machineList remoteConfig logDir logLevel debug versionCheck logCollection
-    nniManagerIp
-"""
-
 
 def top(*lines):
     return "".join(f"{line}\n" for line in lines) + CONFIG
@@ -70,6 +71,14 @@ def tuner(*lines):
 
 def custom(file, class_name, *lines):
     return tuner("codeDir: code", f"classFileName: {file}", f"className: {class_name}", *lines)
+
+
+def assessor(*lines):
+    return "assessor:\n" + "".join(f"  {line}\n" for line in lines) + CONFIG
+
+
+def advisor(*lines):
+    return "advisor:\n" + "".join(f"  {line}\n" for line in lines) + TRIAL + SPACE
 
 
 def trial(*lines):
@@ -344,7 +353,7 @@ CASES = [
     case(
         "key of a lower level",
         top("codeDir: ."),
-        "1:1: codeDir: unknown key | it belongs under tuner or under trial",
+        "1:1: codeDir: unknown key | it belongs under tuner or under assessor or under trial",
     ),
     case(
         "key of a higher level",
@@ -377,8 +386,8 @@ CASES = [
         "1:1: foo: unknown key; allowed here: authorName, experimentName, description, "
         "trialConcurrency, maxExecDuration, maxTrialNum, maxPhaseNum, maxPhasesPerTrial, "
         "phaseTimeout, trialTimeout, trainingServicePlatform, searchSpacePath, searchSpace, useAnnotation, "
-        "multiPhase, multiThread, optimizeMode, seed, durability, maxLineLength, tuner, "
-        "trial",
+        "multiPhase, multiThread, optimizeMode, seed, durability, maxLineLength, tuner, assessor, "
+        "advisor, trial, localConfig, nniManagerIp, logDir, logLevel, logCollection, debug, versionCheck",
     ),
     case(
         "typo of a required key",
@@ -394,7 +403,7 @@ CASES = [
         "key of the tuner unknown",
         tuner("builtinTunerName: Random", "qwertz: 1"),
         "3:3: tuner.qwertz: unknown key; allowed here: builtinTunerName, codeDir, "
-        "classFileName, className, classArgs",
+        "classFileName, className, classArgs, includeIntermediateResults, gpuIndices",
     ),
     # missing
     case(
@@ -449,24 +458,7 @@ CASES = [
         "3:9: trial.env['A=B']: found this name; allowed: the name of a variable, "
         "without '=', and not MPX_..., which mpx sets itself",
     ),
-    # not yet
-    case(
-        "assessor",
-        top("assessor: {builtinAssessorName: Medianstop}"),
-        "1:1: assessor: not supported yet | remove the key; a trial can end a hopeless "
-        "phase by reporting its final result early",
-    ),
-    case(
-        "advisor",
-        "advisor: {builtinAdvisorName: Hyperband}\n" + TRIAL + SPACE,
-        "1:1: advisor: not supported yet | name a tuner instead",
-    ),
-    case(
-        "several threads",
-        top("multiThread: true"),
-        "1:14: multiThread: found true, which is not supported yet | remove the key: the "
-        "tuner is called from one thread, one call at a time",
-    ),
+    # known and refused
     case(
         "annotations",
         top("useAnnotation: true"),
@@ -475,52 +467,214 @@ CASES = [
         "mpx.get_next_parameter()",
     ),
     case(
-        "remote",
+        "remote platform",
         top("trainingServicePlatform: remote"),
-        "1:26: trainingServicePlatform: found 'remote', which is not supported yet | run "
-        "on this machine: local",
+        "1:26: trainingServicePlatform: found 'remote', which is not supported | start mpx on "
+        "that machine itself, and run there: local",
     ),
     case(
-        "TPE",
-        tuner("builtinTunerName: tpe"),
-        "2:21: tuner.builtinTunerName: found 'tpe', which is not supported yet | use "
-        "Random, or a tuner of your own",
+        "cloud platform",
+        top("trainingServicePlatform: paiYarn"),
+        "1:26: trainingServicePlatform: found 'paiYarn', which is not supported | mpx speaks to "
+        "no cluster: start mpx inside a job there, and run in it: local",
     ),
     case(
-        "GPUs",
-        trial("command: x", "gpuNum: 1"),
-        "3:11: trial.gpuNum: found 1, which is not supported yet | remove the key and "
-        "choose GPUs by trial.env.CUDA_VISIBLE_DEVICES; mpx assigns none to trials yet",
+        "platform whose work comes later",
+        top("trainingServicePlatform: slurm"),
+        "1:26: trainingServicePlatform: found 'slurm', which is not supported yet | start mpx "
+        "inside a job and run there: local",
     ),
     case(
-        "negative GPUs",
+        "built-in tuner of NNI alone",
+        tuner("builtinTunerName: smac"),
+        "2:21: tuner.builtinTunerName: found 'smac', which is not supported | use TPE",
+    ),
+    case(
+        "built-in tuner whose work comes later",
+        tuner("builtinTunerName: PBTTuner"),
+        "2:21: tuner.builtinTunerName: found 'PBTTuner', which is not supported yet | use Evolution",
+    ),
+    case(
+        "number of the tuner's GPUs, as before NNI v0.9",
+        tuner("builtinTunerName: Random", "gpuNum: 0"),
+        "3:3: tuner.gpuNum: not supported | name the GPUs instead: gpuIndices: 0",
+    ),
+    case(
+        "advisor of one's own",
+        advisor("codeDir: code", "classFileName: good.py", "className: GoodTuner"),
+        *(
+            f"{line}:3: advisor.{key}: not supported | write a tuner (mpx.Tuner)"
+            for line, key in enumerate(("codeDir", "classFileName", "className"), 2)
+        ),
+    ),
+    case(
+        "machines",
+        top("machineList: []", "remoteConfig: {reuse: true}"),
+        "1:1: machineList: not supported | remove the key: trials run on this machine",
+        "2:1: remoteConfig: not supported | remove the key: trials run on this machine",
+    ),
+    case(
+        "classic NAS",
+        trial("command: x", "nasMode: classic_mode"),
+        "3:3: trial.nasMode: not supported | remove the key, and ask for the architecture with "
+        "mpx.get_next_parameter()",
+    ),
+    # GPUs
+    case(
+        "negative number of GPUs",
         trial("command: x", "gpuNum: -1"),
-        "3:11: trial.gpuNum: found -1; allowed: 0",
+        "3:11: trial.gpuNum: found -1; allowed: a whole number from 0 to 99999",
     ),
     case(
-        "intermediate results",
-        tuner("builtinTunerName: Random", "includeIntermediateResults: true"),
-        "3:3: tuner.includeIntermediateResults: not supported yet | remove the key: no "
-        "assessor stops a phase early yet",
+        "more GPUs than there are to choose from",
+        trial("command: x", "gpuNum: 3") + 'localConfig: {gpuIndices: "0, 2,2"}\n',
+        "3:11: trial.gpuNum: found 3, but localConfig.gpuIndices has 2: no trial could start | "
+        "ask for fewer, or list more",
     ),
     case(
-        "other keys whose work comes later",
-        "".join(f"{key}: 1\n" for key in LATER.split()) + CONFIG,
-        "1:1: localConfig: not supported yet",
-        "2:1: machineList: not supported yet",
-        "3:1: remoteConfig: not supported yet",
-        "4:1: logDir: not supported yet",
-        "5:1: logLevel: not supported yet",
-        "6:1: debug: not supported yet",
-        "7:1: versionCheck: not supported yet",
-        "8:1: logCollection: not supported yet",
-        "9:1: nniManagerIp: not supported yet",
+        "GPUs by name",
+        tuner("builtinTunerName: Random", "gpuIndices: gpu0"),
+        "3:15: tuner.gpuIndices: found 'gpu0'; allowed: the number of a GPU, such as 0, or of "
+        'several, such as "0,1"',
     ),
     case(
-        "trial key whose work comes later",
-        trial("command: x", "nasMode: a"),
-        "3:3: trial.nasMode: not supported yet | remove the key and ask for the "
-        "architecture with mpx.get_next_parameter()",
+        "list of GPUs",
+        top("localConfig: {gpuIndices: [0, 1]}"),
+        "1:27: localConfig.gpuIndices: found a list; allowed: the number of a GPU, such as 0, or "
+        'of several, such as "0,1" | write "0,1"',
+    ),
+    case(
+        "no trial per GPU",
+        top("localConfig: {maxTrialNumPerGpu: 0, useActiveGpu: yes}"),
+        "1:34: localConfig.maxTrialNumPerGpu: found 0; allowed: a whole number of at least 1",
+        "1:51: localConfig.useActiveGpu: found 'yes'; allowed: true or false | write true",
+    ),
+    case(
+        "key of localConfig elsewhere",
+        top("useActiveGpu: true"),
+        "1:1: useActiveGpu: unknown key | it belongs under localConfig",
+    ),
+    # assessor and advisor
+    case(
+        "advisor beside tuner and assessor",
+        top(
+            "advisor: {builtinAdvisorName: Hyperband}",
+            "assessor: {builtinAssessorName: Medianstop}",
+        ),
+        "1:1: advisor: found beside tuner and assessor; allowed: an advisor alone, or a tuner | "
+        "remove one or the other",
+    ),
+    case(
+        "advisor without a name",
+        advisor("classArgs: {}"),
+        "1:1: advisor: found no advisor; allowed: builtinAdvisorName",
+    ),
+    case(
+        "tuner for an advisor",
+        advisor("builtinAdvisorName: Random"),
+        "2:23: advisor.builtinAdvisorName: found 'Random'; allowed: Hyperband, BOHB",
+    ),
+    case(
+        "budgets the wrong way round",
+        advisor("builtinAdvisorName: BOHB", "classArgs: {min_budget: 5}"),
+        "3:14: advisor.classArgs.max_budget: found 3; allowed: at least min_budget, 5",
+    ),
+    case(
+        "unknown assessor",
+        assessor("builtinAssessorName: MedianStopping"),
+        "2:24: assessor.builtinAssessorName: found 'MedianStopping'; allowed: Medianstop, "
+        "Curvefitting | did you mean Medianstop?",
+    ),
+    case(
+        "empty assessor",
+        top("assessor: {}"),
+        "1:11: assessor: found no assessor; allowed: builtinAssessorName, or codeDir, "
+        "classFileName and className",
+    ),
+    case(
+        "unknown history",
+        assessor("builtinAssessorName: Medianstop", "history: job"),
+        "3:12: assessor.history: found 'job'; allowed: phase, trial",
+    ),
+    case(
+        "assessor without its file",
+        assessor("codeDir: code", "className: Judge"),
+        "1:1: assessor.classFileName: missing | an assessor of your own is named by codeDir, "
+        "classFileName and className",
+    ),
+    case(
+        "assessor that is a tuner",
+        assessor("codeDir: code", "classFileName: good.py", "className: GoodTuner"),
+        "4:14: assessor.className: the class GoodTuner in code/good.py has no method assess_trial "
+        "| an assessor derives from mpx.Assessor and defines it",
+    ),
+    case(
+        "assessor that judges nothing",
+        assessor("codeDir: code", "classFileName: judge.py", "className: Mute"),
+        "4:14: assessor.className: the class Mute in code/judge.py has no method assess_trial",
+    ),
+    case(
+        "argument that the assessor lacks",
+        assessor("codeDir: code", "classFileName: judge.py", "className: Judge"),
+        "1:1: assessor.classArgs.patience: missing: the constructor of Judge has no default for it",
+    ),
+    # arguments of built-ins
+    case(
+        "argument out of range",
+        assessor(
+            "builtinAssessorName: Curvefitting",
+            "classArgs:",
+            "  epoch_num: 0",
+            "  threshold: .inf",
+            "  gap: 2.0",
+            "  optimize_mode: max",
+        ),
+        "4:16: assessor.classArgs.epoch_num: found 0; allowed: a whole number of at least 1",
+        "5:16: assessor.classArgs.threshold: found inf; allowed: a number of at least 0",
+        "6:10: assessor.classArgs.gap: found 2.0; allowed: a whole number of at least 1 | write 2",
+        "7:20: assessor.classArgs.optimize_mode: found 'max'; allowed: maximize, minimize | did "
+        "you mean maximize?",
+    ),
+    case(
+        "quoted and unknown argument",
+        assessor(
+            "builtinAssessorName: Curvefitting",
+            'classArgs: {epoch_num: "20", threshold: "1e-1", start: 6}',
+        ),
+        "3:26: assessor.classArgs.epoch_num: found '20'; allowed: a whole number of at least 1 | "
+        "write 20, without quotes",
+        "3:43: assessor.classArgs.threshold: found '1e-1'; allowed: a number of at least 0 | "
+        "write 1e-1, without quotes",
+        "3:51: assessor.classArgs.start: Curvefitting takes no such argument; allowed: epoch_num, "
+        "start_step, threshold, gap, optimize_mode | did you mean start_step?",
+    ),
+    case(
+        "missing argument of a built-in",
+        assessor("builtinAssessorName: Curvefitting"),
+        "1:1: assessor.classArgs.epoch_num: missing: the constructor of Curvefitting has no "
+        "default for it | How many results a curve has at its end.",
+    ),
+    # logs
+    case(
+        "unknown level",
+        top("logLevel: warn"),
+        "1:11: logLevel: found 'warn'; allowed: trace, debug, info, warning, error, fatal | did "
+        "you mean warning?",
+    ),
+    case(
+        "directory of logs nowhere",
+        top("logDir: no/where/logs"),
+        "1:9: logDir: found nothing at no/where; allowed: a directory, in which logs can be made",
+    ),
+    case(
+        "directory of logs is a file",
+        top("logDir: space.json"),
+        "1:9: logDir: space.json is no directory; allowed: a directory",
+    ),
+    case(
+        "directory of logs in a file",
+        top("logDir: space.json/logs"),
+        "1:9: logDir: cannot look at space.json/logs: Not a directory",
     ),
     # contradictions
     case(
@@ -608,7 +762,7 @@ CASES = [
         "class file without suffix",
         custom("good", "GoodTuner"),
         "3:18: tuner.classFileName: found 'good'; allowed: the name of a Python file in "
-        "codeDir, such as my_tuner.py",
+        "codeDir, such as my_code.py",
     ),
     case(
         "class file is a directory",
@@ -659,7 +813,7 @@ CASES = [
         "dotted class",
         custom("good.py", "good.GoodTuner"),
         "4:14: tuner.className: found 'good.GoodTuner'; allowed: the name of a class, "
-        "such as MyTuner",
+        "such as MyClass",
     ),
     case(
         "unknown argument",
@@ -984,6 +1138,7 @@ def directory(tmp_path_factory):
 def problems(directory, monkeypatch):
     """Return a function: text of a configuration → its problems."""
     monkeypatch.chdir(directory)
+    monkeypatch.setattr(rules, "missing_packages", lambda required: ())
 
     def read(text):
         Path("c.yml").write_text(text)
@@ -1024,10 +1179,10 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(problems):
         "maxTrialNun: 3\n"
         "multiPhase: yes\n"
         "tuner: {codeDir: code, classFileName: broken.py, className: T}\n"
-        "trial: {comand: x, gpuNum: 2}\n"
+        "trial: {comand: x, gpuNum: -2}\n"
         "searchSpacePath: bad.json\n"
-        "debug: true\n"
-        "debug: true\n"
+        "debug: on\n"
+        "debug: on\n"
     )
 
     assert [(problem.file, problem.line, problem.key) for problem in found] == [

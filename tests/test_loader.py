@@ -59,8 +59,8 @@ def test_the_schema_allows_the_built_in_tuners_that_there_are():
 
 
 def test_an_unknown_built_in_tuner_is_refused_with_the_known_ones():
-    with pytest.raises(ClassLoadError, match=r"'TPE'; there are Random, GridSearch, BatchTuner"):
-        load_built_in_tuner("TPE")
+    with pytest.raises(ClassLoadError, match=r"'Oracle'; there are Random, GridSearch, BatchTuner"):
+        load_built_in_tuner("Oracle")
 
 
 def test_the_module_is_called_like_its_file(tmp_path, load):

@@ -52,10 +52,17 @@ def home() -> Path:
 
 
 def experiments() -> list[ExperimentPaths]:
-    """Return all experiments of this home, in the order of their ids."""
+    """Return all experiments of this home, in the order of their ids.
+
+    One whose directory lies elsewhere (`logDir`) and is gone from there is among them.
+    """
     # What begins with a dot is being removed.
     found = sorted((home() / "experiments").glob("[!.]*"))
-    return [paths for paths in map(ExperimentPaths, found) if paths.experiment.exists()]
+    return [
+        paths
+        for paths in map(ExperimentPaths, found)
+        if paths.experiment.exists() or not paths.root.exists()
+    ]
 
 
 def describe(paths: ExperimentPaths) -> Description:
@@ -69,7 +76,16 @@ def describe(paths: ExperimentPaths) -> Description:
         config = ExperimentConfig.from_json(data["config"])
         return Description(data["id"], data["created_at"], config, data.get("host"))
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if not paths.root.exists() and paths.root.is_symlink():
+            place = paths.root.readlink()
+            raise MpxError(f"its directory is gone, or not mounted: {place}") from error
         raise MpxError(f"cannot read {paths.experiment}: {error}") from error
+
+
+def made_at(paths: ExperimentPaths) -> float:
+    """Return when the experiment was created, as far as its files tell that."""
+    known = paths.experiment if paths.experiment.exists() else paths.root
+    return known.lstat().st_mtime
 
 
 def manager_of(paths: ExperimentPaths) -> ManagerProcess | None:
@@ -116,6 +132,8 @@ def find(text: str) -> ExperimentPaths:
 def delete(paths: ExperimentPaths) -> None:
     """Remove an experiment with everything its trials wrote into its directory.
 
+    Where `logDir` had its directory made elsewhere, that is removed, and what leads there.
+
     Raises:
         UsageError: its manager or one of its trials still runs.
         MpxError: the directory cannot be removed.
@@ -127,7 +145,10 @@ def delete(paths: ExperimentPaths) -> None:
     remains = paths.root.with_name(f".deleted-{paths.id}")
     try:
         paths.root.rename(remains)
-        shutil.rmtree(remains)
+        if remains.exists():
+            shutil.rmtree(remains.resolve())
+        if remains.is_symlink():
+            remains.unlink()
     except OSError as error:
         raise MpxError(f"cannot remove experiment {paths.id}: {error}") from error
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from mpx.api.logs import tail
 from mpx.api.tracebacks import user_frame
 from mpx.config.model import ExperimentConfig
 from mpx.errors import MpxError, StartError
+from mpx.inbox import RESULTS, Inbox
 from mpx.records import ErrorRecord, ExitStatus, ExperimentPaths, ExperimentStatus, new_id
 
 _PACKAGE = Path(mpx.__file__).resolve().parent
@@ -179,8 +181,12 @@ class Launch:
         )
 
 
-def launch(config_path: Path) -> Launch:
+def launch(config_path: Path, results: Sequence[dict[str, Any]] = ()) -> Launch:
     """Check a configuration, make the experiment's directory and start its manager.
+
+    Args:
+        config_path: the configuration.
+        results: from elsewhere; the tuner is told of them before it chooses anything.
 
     Raises:
         ConfigError: the configuration has mistakes; nothing was made.
@@ -191,8 +197,10 @@ def launch(config_path: Path) -> Launch:
 
     config = read_config(config_path)
     try:
-        paths = _make_directory()
+        paths = _make_directory(config.log_dir)
         _fill(paths, config_path, config)
+        if results:
+            Inbox(paths.inbox).put(RESULTS, results)
     except OSError as error:
         raise MpxError(f"cannot make the experiment's directory: {error}") from error
     return start_manager(paths, config)
@@ -210,17 +218,36 @@ def create(config_path: Path) -> ExperimentPaths:
         return started.paths
 
 
-def _make_directory() -> ExperimentPaths:
+def _make_directory(log_dir: str | None) -> ExperimentPaths:
     experiments = home() / "experiments"
     for directory in (*reversed(experiments.parents), experiments):
         directory.mkdir(mode=0o700, exist_ok=True)
+    place = experiments if log_dir is None else Path(log_dir)
+    place.mkdir(exist_ok=True)
     while True:
         paths = ExperimentPaths(experiments / new_id())
         try:
-            paths.root.mkdir(mode=0o700)
+            _make_in(place, paths)
             return paths
         except FileExistsError:
             continue
+
+
+def _make_in(place: Path, paths: ExperimentPaths) -> None:
+    """Make the experiment's directory in `place`, and a link to it where it is looked for.
+
+    Raises:
+        FileExistsError: another experiment is called so; nothing was made.
+    """
+    directory = place / paths.id
+    directory.mkdir(mode=0o700)
+    if place.samefile(paths.root.parent):
+        return
+    try:
+        paths.root.symlink_to(directory, target_is_directory=True)
+    except OSError:
+        directory.rmdir()
+        raise
 
 
 def _fill(paths: ExperimentPaths, config_path: Path, config: ExperimentConfig) -> None:

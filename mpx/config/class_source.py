@@ -11,11 +11,9 @@ import ast
 import inspect
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-GENERATORS = frozenset({"generate_parameters", "generate_multiple_parameters"})
 
 # Bases that add no constructor, and methods that only say what is missing.
 _KNOWN_BASES = frozenset(
@@ -23,9 +21,12 @@ _KNOWN_BASES = frozenset(
         "object",
         "mpx.Tuner",
         "mpx.MultiPhaseTuner",
+        "mpx.Assessor",
         "mpx.tuner.Tuner",
         "mpx.tuner.MultiPhaseTuner",
+        "mpx.assessor.Assessor",
         "nni.tuner.Tuner",
+        "nni.assessor.Assessor",
         "nni.multi_phase.multi_phase_tuner.MultiPhaseTuner",
     }
 )
@@ -46,7 +47,10 @@ class Constructor:
 
     @classmethod
     def of(cls, loaded: type) -> Constructor:
-        """Return that of a class that is already loaded."""
+        """Return that of a class that is already loaded: what its `class_args_schema` says, if any."""
+        schema = getattr(loaded, "class_args_schema", None)
+        if schema is not None:
+            return cls(tuple(schema.get("properties", ())), tuple(schema.get("required", ())))
         parameters = inspect.signature(loaded).parameters.values()
         named = [each for each in parameters if each.kind is not each.VAR_KEYWORD]
         return cls(
@@ -86,15 +90,15 @@ class ModuleSource:
         """Tell whether the name certainly is a function."""
         return name in self._functions and not self._is_open
 
-    def is_no_tuner(self, name: str) -> bool:
-        """Tell whether the class certainly defines neither of the `GENERATORS`."""
+    def lacks_methods(self, name: str, methods: Collection[str]) -> bool:
+        """Tell whether the class certainly defines none of `methods`."""
         node = self._plain_class(name)
-        if node is None or self._is_open or GENERATORS & self._set_elsewhere:
+        if node is None or self._is_open or not self._set_elsewhere.isdisjoint(methods):
             return False
-        if (GENERATORS | _ATTRIBUTE_HOOKS) & set(_bound_names(node.body)):
+        if not _ATTRIBUTE_HOOKS.union(methods).isdisjoint(_bound_names(node.body)):
             return False
         bases = [base for base in node.bases if not self._is_known(base)]
-        return all(self.is_no_tuner(self._base_here(node, base)) for base in bases)
+        return all(self.lacks_methods(self._base_here(node, base), methods) for base in bases)
 
     def constructor(self, name: str) -> Constructor | None:
         """Return what the class's constructor takes; None where that is not certain."""

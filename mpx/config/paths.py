@@ -23,6 +23,19 @@ def fault_of_directory(path: Path) -> str:
     return _fault(path, "a directory", stat.S_ISDIR)
 
 
+def fault_of_place_for_directory(path: Path) -> str:
+    """Say in words why `path` is no directory and cannot become one; `` if it is or can."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return _fault(
+            path.parent, "a directory", stat.S_ISDIR, f", in which {path.name} can be made"
+        )
+    except OSError:
+        pass  # the same is said below, in words
+    return fault_of_directory(path)
+
+
 def fault_of_file(path: Path) -> str:
     """Say in words why `path` is no file; `` if it is one."""
     return _fault(path, "a file", lambda mode: not stat.S_ISDIR(mode))
@@ -41,14 +54,16 @@ def first_config_in(directory: Path) -> str:
     return f"did you mean {directory / found[0]}?" if found else ""
 
 
-def _fault(path: Path, wanted: str, is_wanted: Callable[[int], bool]) -> str:
+def _fault(path: Path, wanted: str, is_wanted: Callable[[int], bool], purpose: str = "") -> str:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return f"found nothing at {path}; allowed: {wanted}"
+        return f"found nothing at {path}; allowed: {wanted}{purpose}"
     except OSError as error:
         return f"cannot look at {path}: {error.strerror or error}"
-    return "" if is_wanted(mode) else f"{path} is no {wanted.split()[1]}; allowed: {wanted}"
+    if is_wanted(mode):
+        return ""
+    return f"{path} is no {wanted.split()[1]}; allowed: {wanted}{purpose}"
 
 
 def _names_in(directory: Path) -> list[str]:

@@ -6,64 +6,85 @@ import math
 from collections.abc import Iterator
 
 from mpx.config.durations import parse_duration
+from mpx.config.gpus import parse_gpu_indices
+from mpx.config.packages import missing_packages
 from mpx.config.problem import Problem
 from mpx.config.reader import Document
+from mpx.config.roles import ADVISOR, ASSESSOR, CUSTOM, CUSTOM_KEYS, TUNER, Role, chooser
+from mpx.config.schema import properties
 from mpx.config.unknown_keys import places_meant
-from mpx.loader import BUILT_IN_TUNERS
-
-_CUSTOM_KEYS = ("codeDir", "classFileName", "className")
-_CUSTOM = "codeDir, classFileName and className"
 
 
 def rule_problems(document: Document) -> Iterator[Problem]:
     """Yield where the keys of a document contradict or miss each other."""
     for rule in (
-        _one_tuner,
+        _tuner_or_advisor,
+        _one_class_each,
         _one_search_space,
         _reachable_limits,
         _reachable_timeout,
         _one_direction,
+        _enough_gpus,
+        _seen_gpus,
     ):
         yield from rule(document)
 
 
-def _one_tuner(document: Document) -> Iterator[Problem]:
-    tuner = document.mapping("tuner")
-    custom = [key for key in _CUSTOM_KEYS if key in tuner]
-    if "builtinTunerName" in tuner and custom:
-        message = f"found beside builtinTunerName; allowed: that alone, or {_CUSTOM}"
-        yield document.key_problem(("tuner", custom[0]), message, "remove one or the other")
-    elif custom:
-        yield from _missing_custom_keys(document)
-    elif document.find("tuner") == tuner and not _means_a_tuner(document):
-        message = f"found no tuner; allowed: builtinTunerName, or {_CUSTOM}"
-        yield document.problem(("tuner",), message)
+def _tuner_or_advisor(document: Document) -> Iterator[Problem]:
+    found = document.mapping()
+    beside = [key for key in ("tuner", "assessor") if key in found]
+    if "advisor" in found and beside:
+        message = f"found beside {' and '.join(beside)}; allowed: an advisor alone, or a tuner"
+        hint = "remove one or the other: a tuner may stand with an assessor, an advisor is both"
+        yield document.key_problem(("advisor",), message, hint)
+    elif isinstance(document.value, dict) and not _means_a_chooser(document):
+        yield document.problem(("tuner",), "missing", properties()["tuner"]["description"])
 
 
-def _means_a_tuner(document: Document) -> bool:
-    return "builtinTunerName" in document.mapping("tuner") or bool(
-        places_meant(document, ("tuner",))
-    )
+def _means_a_chooser(document: Document) -> bool:
+    found = {(key,) for key in document.mapping()}
+    return not found.union(places_meant(document, ())).isdisjoint({("tuner",), ("advisor",)})
 
 
-def _missing_custom_keys(document: Document) -> Iterator[Problem]:
-    meant = places_meant(document, ("tuner",))
-    for key in _CUSTOM_KEYS:
-        if key not in document.mapping("tuner") and ("tuner", key) not in meant:
-            hint = f"a tuner of your own is named by {_CUSTOM}"
-            yield document.problem(("tuner", key), "missing", hint)
+def _one_class_each(document: Document) -> Iterator[Problem]:
+    for role in (TUNER, ADVISOR, ASSESSOR):
+        if isinstance(document.find(role.key), dict):
+            yield from _one_class(document, role)
+
+
+def _one_class(document: Document, role: Role) -> Iterator[Problem]:
+    named = document.mapping(role.key)
+    custom = [key for key in CUSTOM_KEYS if key in named]
+    if not custom:
+        if role.name_key not in named and not places_meant(document, (role.key,)):
+            message = f"found no {role.key}; allowed: {role.allowed}"
+            yield document.problem((role.key,), message)
+    elif role.methods and role.name_key in named:
+        message = f"found beside {role.name_key}; allowed: that alone, or {CUSTOM}"
+        yield document.key_problem((role.key, custom[0]), message, "remove one or the other")
+    elif role.methods:
+        yield from _missing_custom_keys(document, role)
+
+
+def _missing_custom_keys(document: Document, role: Role) -> Iterator[Problem]:
+    meant = places_meant(document, (role.key,))
+    for key in CUSTOM_KEYS:
+        if key not in document.mapping(role.key) and (role.key, key) not in meant:
+            hint = f"{role.article} {role.key} of your own is named by {CUSTOM}"
+            yield document.problem((role.key, key), "missing", hint)
 
 
 def _one_search_space(document: Document) -> Iterator[Problem]:
     spaces = {"searchSpace", "searchSpacePath"} & document.mapping().keys()
-    tuner = document.text("tuner", "builtinTunerName")
+    role = chooser(document)
+    name = role.built_in_name(document)
     if len(spaces) == 2:
         message = "found beside searchSpace; allowed: one of the two"
         yield document.key_problem(("searchSpacePath",), message, "remove one or the other")
-    elif tuner in BUILT_IN_TUNERS and not spaces and not _means_a_space(document):
-        message = f"{tuner} needs a search space, and there is none"
+    elif name and not spaces and not _means_a_space(document):
+        message = f"{name} needs a search space, and there is none"
         hint = "add searchSpace, or searchSpacePath with the file's name"
-        yield document.problem(("tuner", "builtinTunerName"), message, hint)
+        yield document.problem(role.name_path, message, hint)
 
 
 def _means_a_space(document: Document) -> bool:
@@ -87,8 +108,8 @@ def _reachable_limits(document: Document) -> Iterator[Problem]:
         yield document.problem(("maxPhaseNum",), message, hint)
 
 
-def _number(document: Document, key: str) -> int | None:
-    value = document.find(key)
+def _number(document: Document, *path: str) -> int | None:
+    value = document.find(*path)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -110,7 +131,25 @@ def _seconds(duration: str) -> float:
 
 def _one_direction(document: Document) -> Iterator[Problem]:
     ours = document.text("optimizeMode")
-    theirs = document.text("tuner", "classArgs", "optimize_mode")
+    key = chooser(document).key
+    theirs = document.text(key, "classArgs", "optimize_mode")
     if ours and theirs and ours != theirs:
-        message = f"found {ours!r}, but tuner.classArgs.optimize_mode is {theirs!r}"
+        message = f"found {ours!r}, but {key}.classArgs.optimize_mode is {theirs!r}"
         yield document.problem(("optimizeMode",), message, "let the two say the same")
+
+
+def _enough_gpus(document: Document) -> Iterator[Problem]:
+    wanted = _number(document, "trial", "gpuNum")
+    try:
+        usable = len(parse_gpu_indices(document.find("localConfig", "gpuIndices")))
+    except ValueError:  # all of the machine, or a mistake that is told elsewhere
+        return
+    if wanted is not None and wanted > usable:
+        message = f"found {wanted}, but localConfig.gpuIndices has {usable}: no trial could start"
+        yield document.problem(("trial", "gpuNum"), message, "ask for fewer, or list more")
+
+
+def _seen_gpus(document: Document) -> Iterator[Problem]:
+    if (_number(document, "trial", "gpuNum") or 0) > 0:
+        for packages, advice in missing_packages({"pynvml": "gpu"}):
+            yield document.problem(("trial", "gpuNum"), f"needs {packages}", advice)

@@ -4,7 +4,8 @@
 
     x-allowed     what the value may be, in words, where a pattern says it badly
     x-hint        what to do when the value is refused
-    x-notYet      a reason, or a reason for each value: known and refused, as its work comes later
+    x-notYet      what to do instead, or that for each value: known and refused, as its work comes later
+    x-refused     likewise, for good
     x-otherNames  what NNI v2 and others call the key, for did-you-mean
 """
 
@@ -18,6 +19,15 @@ from typing import Any
 
 from mpx.config.problem import KeyPath
 
+# Where keys are ours to name; below `env`, `classArgs` and `searchSpace` they are the user's.
+LEVELS: tuple[KeyPath, ...] = (
+    (),
+    ("tuner",),
+    ("assessor",),
+    ("advisor",),
+    ("trial",),
+    ("localConfig",),
+)
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
 
 
@@ -38,12 +48,19 @@ def properties(*path: str | int) -> dict[Any, Any]:
 
 def default(*path: str | int) -> Any:
     """Return the default of the key at `path`, None if it has none."""
-    return properties(*path[:-1])[path[-1]].get("default")
+    return properties(*path[:-1]).get(path[-1], {}).get("default")
+
+
+def is_refused(schema: dict[str, Any]) -> bool:
+    """Tell whether a key is known only to be refused, whatever its value."""
+    return "not" in schema
 
 
 def homes() -> Iterator[tuple[str, KeyPath]]:
     """Yield each name of each key, other names included, with the path that it belongs at."""
-    for path in ((), ("tuner",), ("trial",)):
+    for path in LEVELS:
         for key, schema in properties(*path).items():
+            if path and is_refused(schema):
+                continue  # nobody is sent there
             for name in (key, *schema.get("x-otherNames", ())):
                 yield name, (*path, key)

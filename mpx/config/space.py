@@ -8,9 +8,9 @@ from typing import Any
 from mpx.config.paths import fault_of_file, path_from, similar_path
 from mpx.config.problem import KeyPath, Problem
 from mpx.config.reader import Document, read_document
+from mpx.config.roles import chooser
 from mpx.config.suggestions import closest
 from mpx.errors import ConfigError
-from mpx.loader import BUILT_IN_TUNERS, load_built_in_tuner
 from mpx.search_space import TYPE_NAMES, SpaceProblem, check
 
 
@@ -24,7 +24,7 @@ class FoundSpace:
 
 def read_space(document: Document) -> FoundSpace:
     """Return the search space that a document holds or points to, checked for its tuner."""
-    tuner = document.text("tuner", "builtinTunerName")
+    tuner = chooser(document).built_in(document)
     if "searchSpacePath" in document.mapping():
         return _read_file(document, tuner)
     if isinstance(document.find("searchSpace"), dict):
@@ -32,7 +32,7 @@ def read_space(document: Document) -> FoundSpace:
     return FoundSpace()
 
 
-def _read_file(document: Document, tuner: str | None) -> FoundSpace:
+def _read_file(document: Document, tuner: type | None) -> FoundSpace:
     key = ("searchSpacePath",)
     text = document.text(*key)
     if not text:
@@ -46,7 +46,7 @@ def _read_file(document: Document, tuner: str | None) -> FoundSpace:
         return FoundSpace(None, error.problems)
 
 
-def _checked(document: Document, at: KeyPath, tuner: str | None) -> FoundSpace:
+def _checked(document: Document, at: KeyPath, tuner: type | None) -> FoundSpace:
     space = document.find(*at)
     problems = [
         document.problem((*at, *problem.path), problem.message)
@@ -55,12 +55,23 @@ def _checked(document: Document, at: KeyPath, tuner: str | None) -> FoundSpace:
     return FoundSpace(space, (*document.problems, *problems) if not at else tuple(problems))
 
 
-def _check_for(tuner: str | None, space: Any) -> list[SpaceProblem]:
-    if tuner in BUILT_IN_TUNERS:
-        built_in: Any = load_built_in_tuner(tuner)
-        found: list[SpaceProblem] = built_in.check_search_space(space)
+def _check_for(tuner: type | None, space: Any) -> list[SpaceProblem]:
+    if tuner is not None:
+        found: list[SpaceProblem] = tuner.check_search_space(space)  # type: ignore[attr-defined]
         return found
-    return [problem for problem in check(space) if not _is_own_type(space, problem.path)]
+    return [
+        problem
+        for problem in check(space)
+        if not (_is_own_language(space, problem.path) or _is_own_type(space, problem.path))
+    ]
+
+
+def _is_own_language(space: Any, path: KeyPath) -> bool:
+    """Tell whether a problem lies in what is no parameter as we write them, nor seems meant for one."""
+    spec = space.get(path[0]) if path else None
+    if not isinstance(spec, dict):
+        return bool(path)
+    return not any(closest(key, ("_type", "_value")) for key in spec if isinstance(key, str))
 
 
 def _is_own_type(space: Any, path: KeyPath) -> bool:

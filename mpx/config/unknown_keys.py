@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mpx.config.problem import KeyPath, Problem, key_path
 from mpx.config.reader import Document
-from mpx.config.schema import homes, properties
+from mpx.config.schema import homes, is_refused, properties
 from mpx.config.suggestions import closest, same
 
 
@@ -17,7 +17,7 @@ def unknown_keys(document: Document, path: KeyPath) -> Iterator[Problem]:
         if places:
             message, hint = "unknown key", _meant(path, key, places)
         else:
-            known = (name for name, schema in properties(*path).items() if "not" not in schema)
+            known = (name for name, schema in properties(*path).items() if not is_refused(schema))
             message, hint = f"unknown key; allowed here: {', '.join(known)}", ""
         yield document.key_problem((*path, key), message, hint)
 

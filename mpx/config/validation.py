@@ -2,7 +2,7 @@
 
 Checked in this order, each step over whatever the ones before it could make sense of: the file's text
 and structure (`reader`), each key by the schema (`messages`), keys against each other (`rules`), the
-files, the tuner's class and the search space that it names. All problems are reported at once.
+files, the classes and the search space that it names. All problems are reported at once.
 """
 
 from __future__ import annotations
@@ -12,16 +12,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mpx.config.classes import class_problems
 from mpx.config.durations import parse_duration
+from mpx.config.gpus import parse_gpu_indices
 from mpx.config.messages import schema_problems
-from mpx.config.model import ExperimentConfig, TrialConfig, TunerConfig
-from mpx.config.paths import fault_of_directory, path_from, similar_path
+from mpx.config.model import (
+    AssessorConfig,
+    ExperimentConfig,
+    LocalConfig,
+    TrialConfig,
+    TunerConfig,
+)
+from mpx.config.paths import (
+    fault_of_directory,
+    fault_of_place_for_directory,
+    path_from,
+    similar_path,
+)
 from mpx.config.problem import Problem
 from mpx.config.reader import Document, read_document
+from mpx.config.roles import ASSESSOR, Role, chooser
 from mpx.config.rules import rule_problems
 from mpx.config.schema import default
 from mpx.config.space import read_space
-from mpx.config.tuner_class import tuner_problems
 from mpx.errors import ConfigError
 
 
@@ -37,8 +50,8 @@ def read_config(path: Path) -> ExperimentConfig:
     found = [
         *schema_problems(document),
         *rule_problems(document),
-        *_trial_problems(document),
-        *tuner_problems(document),
+        *_directory_problems(document),
+        *class_problems(document),
         *space.problems,
     ]
     if document.problems or found:
@@ -46,12 +59,16 @@ def read_config(path: Path) -> ExperimentConfig:
     return _build(document, space.value)
 
 
-def _trial_problems(document: Document) -> Iterator[Problem]:
-    code_dir = _value(document, "trial", "codeDir")
-    if isinstance(code_dir, str) and "\0" not in code_dir:
-        directory = path_from(document.path, code_dir)
-        if fault := fault_of_directory(directory):
-            yield document.problem(("trial", "codeDir"), fault, similar_path(directory))
+def _directory_problems(document: Document) -> Iterator[Problem]:
+    for path, fault_of in (
+        (("trial", "codeDir"), fault_of_directory),
+        (("logDir",), fault_of_place_for_directory),
+    ):
+        text = _value(document, *path)
+        if isinstance(text, str) and text and "\0" not in text:
+            directory = path_from(document.path, text)
+            if fault := fault_of(directory):
+                yield document.problem(path, fault, similar_path(directory))
 
 
 def _in_order(document: Document, found: Iterable[Problem]) -> list[Problem]:
@@ -77,7 +94,10 @@ def _build(document: Document, space: dict[str, Any] | None) -> ExperimentConfig
         description=value("description"),
         tuner=_build_tuner(document),
         trial=_build_trial(document),
+        assessor=_build_assessor(document),
+        local=_build_local(document),
         multi_phase=value("multiPhase"),
+        multi_thread=value("multiThread"),
         trial_concurrency=value("trialConcurrency"),
         max_trial_num=value("maxTrialNum"),
         max_phase_num=value("maxPhaseNum"),
@@ -90,17 +110,46 @@ def _build(document: Document, space: dict[str, Any] | None) -> ExperimentConfig
         seed=value("seed"),
         durability=value("durability"),
         max_line_length=value("maxLineLength"),
+        log_level=_log_level(document),
+        log_dir=_directory(document, value("logDir")),
     )
 
 
 def _build_tuner(document: Document) -> TunerConfig:
-    value = partial(_value, document, "tuner")
+    role = chooser(document)
+    value = partial(_value, document, role.key)
     return TunerConfig(
-        builtin_name=value("builtinTunerName"),
-        code_dir=_directory(document, value("codeDir")),
-        class_file_name=value("classFileName"),
-        class_name=value("className"),
-        class_args=dict(value("classArgs")),
+        **_build_class(document, role),
+        include_intermediate_results=value("includeIntermediateResults") or False,
+        gpu_indices=_gpu_indices(value("gpuIndices")) or (),
+    )
+
+
+def _build_assessor(document: Document) -> AssessorConfig | None:
+    if ASSESSOR.key not in document.mapping():
+        return None
+    history = _value(document, ASSESSOR.key, "history")
+    return AssessorConfig(**_build_class(document, ASSESSOR), history=history)
+
+
+def _build_class(document: Document, role: Role) -> dict[str, Any]:
+    """Return the fields of a `ClassConfig`."""
+    value = partial(_value, document, role.key)
+    return {
+        "builtin_name": value(role.name_key),
+        "code_dir": _directory(document, value("codeDir")),
+        "class_file_name": value("classFileName"),
+        "class_name": value("className"),
+        "class_args": role.arguments(document),
+    }
+
+
+def _build_local(document: Document) -> LocalConfig:
+    value = partial(_value, document, "localConfig")
+    return LocalConfig(
+        gpu_indices=_gpu_indices(value("gpuIndices")),
+        max_trials_per_gpu=value("maxTrialNumPerGpu"),
+        use_active_gpu=value("useActiveGpu"),
     )
 
 
@@ -121,6 +170,15 @@ def _value(document: Document, *path: str) -> Any:
     """Return what a document says at `path`, else the schema's default."""
     is_given = path[-1] in document.mapping(*path[:-1])
     return document.find(*path) if is_given else default(*path)
+
+
+def _log_level(document: Document) -> str:
+    level: str = _value(document, "logLevel")
+    return "debug" if _value(document, "debug") and level != "trace" else level
+
+
+def _gpu_indices(value: str | int | None) -> tuple[int, ...] | None:
+    return None if value is None else parse_gpu_indices(value)
 
 
 def _seconds(duration: str | None) -> float | None:

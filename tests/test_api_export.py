@@ -103,7 +103,22 @@ def test_csv_has_a_column_for_every_parameter(tmp_path: Path) -> None:
     assert rows[3]["parameters"] == "[1, 2]"
 
 
-@pytest.mark.parametrize(("file_format", "text"), [("json", "[]\n"), ("jsonl", "")])
+def test_nni_rows_are_the_results_alone(tmp_path: Path) -> None:
+    rows = json.loads(_export(tmp_path, "nni"))
+    assert rows == [
+        {
+            "parameter": {"lr": "NaN", "layers": [1, 2], "on": True, "text": 'a,"b"\n'},
+            "value": '{"default":0.5,"worst":-Infinity}',
+            "id": "trialA",
+        },
+        {"parameter": {"lr": 0.1, "other": None}, "value": "1.0", "id": "trialA"},
+        {"parameter": [1, 2], "value": "3.0", "id": "trialA"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file_format", "text"), [("json", "[]\n"), ("jsonl", ""), ("nni", "[]\n")]
+)
 def test_experiment_without_phases_exports_nothing(
     tmp_path: Path, file_format: str, text: str
 ) -> None:
@@ -163,7 +178,7 @@ def test_suffix_names_the_format(name: str) -> None:
     assert api.format_of(Path(name)) == name.rpartition(".")[2].lower()
 
 
-@pytest.mark.parametrize("name", ["a", "a.parquet", "csv"])
+@pytest.mark.parametrize("name", ["a", "a.parquet", "csv", "a.nni"])
 def test_other_suffixes_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=r"allowed: \.csv, \.json, \.jsonl"):
         api.format_of(Path(name))

@@ -125,6 +125,13 @@ def test_version_is_that_of_the_package() -> None:
         (["logs", "Ab3dEf12", "0", "--manager"], 2, "exclude each other"),
         (["export", "Ab3dEf12", "-o", "x.parquet"], 2, "allowed: .csv, .json, .jsonl"),
         (["export", "Ab3dEf12", "--format", "xml"], 2, "xml"),
+        (["import", "nosuch", "none.json"], 3, "no experiment 'nosuch'"),
+        (["import", "Ab3dEf12", "none.json"], 2, "cannot read none.json: No such file"),
+        (["create", "none.yml", "--import", "none.json"], 2, "cannot read none.json: No such file"),
+        (["enqueue", "nosuch", "{}"], 3, "no experiment 'nosuch'"),
+        (["enqueue", "Ab3dEf12", "lr=1"], 2, "the parameters: found no JSON"),
+        (["enqueue", "Ab3dEf12", "null"], 2, "found nothing (null); allowed: JSON such as"),
+        (["enqueue", "Ab3dEf12", "@none.json"], 2, "cannot read none.json: No such file"),
         (["delete", "Ab3dEf12"], 2, "--yes"),
     ],
 )

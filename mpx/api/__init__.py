@@ -5,8 +5,11 @@ Nothing here prints or exits. What a function cannot do it says by an exception 
 
 from __future__ import annotations
 
+from mpx.api.delivering import Delivery, Taken
+from mpx.api.enqueuing import doubts, enqueue, read_parameters
 from mpx.api.exporting import FORMATS, export, export_to_file, format_of, write_array
 from mpx.api.home import delete, describe, find, home
+from mpx.api.importing import Results, import_results, read_results
 from mpx.api.json_forms import dumps, experiment_json, phase_json, trial_json
 from mpx.api.logs import Log, follow, read, tail
 from mpx.api.reading import (
@@ -33,16 +36,21 @@ from mpx.api.stopping import (
 
 __all__ = [
     "FORMATS",
+    "Delivery",
     "Detail",
     "Launch",
     "Log",
+    "Results",
     "RunningTrial",
     "Stopped",
+    "Taken",
     "create",
     "delete",
     "describe",
     "detail",
+    "doubts",
     "dumps",
+    "enqueue",
     "experiment_json",
     "export",
     "export_to_file",
@@ -51,12 +59,15 @@ __all__ = [
     "follow",
     "format_of",
     "home",
+    "import_results",
     "kill",
     "launch",
     "list_experiments",
     "phase_json",
     "phases",
     "read",
+    "read_parameters",
+    "read_results",
     "resume",
     "running_experiments",
     "show",

@@ -1,4 +1,7 @@
-"""Every phase of an experiment, as CSV, JSON or JSON lines. Few phases are in memory at a time."""
+"""The phases of an experiment, as CSV, JSON, JSON lines, or as NNI v1 exports its results.
+
+Few phases are in memory at a time.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from mpx.api.json_forms import PHASE_COLUMNS, dumps, phase_json
 from mpx.api.reading import opened
 from mpx.errors import MpxError, UsageError
 from mpx.records import ExperimentPaths
+from mpx.wire import encode
 
 
 class Sink(Protocol):
@@ -25,14 +29,14 @@ Rows = Callable[[], Iterator[dict[str, Any]]]
 
 
 def export(paths: ExperimentPaths, sink: Sink, file_format: str) -> None:
-    """Write every phase of an experiment.
+    """Write the phases of an experiment.
 
     Args:
         paths: the experiment.
         sink: where to.
         file_format: one of `FORMATS`. JSON keeps `parameters` as they are; CSV has a column
             `parameters.KEY` for each key that any phase has, and JSON in the cells of what is
-            no text and no number.
+            no text and no number. These three have every phase; NNI's has those with a result.
 
     Raises:
         MpxError: the experiment cannot be read.
@@ -42,7 +46,7 @@ def export(paths: ExperimentPaths, sink: Sink, file_format: str) -> None:
 
 
 def export_to_file(paths: ExperimentPaths, file: Path, file_format: str) -> None:
-    """Write every phase of an experiment to a file, which is replaced once all is written.
+    """Write the phases of an experiment to a file, which is replaced once all is written.
 
     Raises:
         MpxError: the experiment cannot be read, or the file not be written.
@@ -70,8 +74,8 @@ def format_of(file: Path) -> str:
         UsageError: none does.
     """
     suffix = file.suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        known = ", ".join(f".{name}" for name in FORMATS)
+    if suffix not in _SUFFIXES:
+        known = ", ".join(f".{name}" for name in _SUFFIXES)
         raise UsageError(f"{file}: the suffix names no format; allowed: {known}, or give --format")
     return suffix
 
@@ -97,6 +101,21 @@ def _write_json(rows: Rows, sink: Sink) -> None:
 def _write_jsonl(rows: Rows, sink: Sink) -> None:
     for row in rows():
         sink.write(dumps(row) + "\n")
+
+
+def _write_nni(rows: Rows, sink: Sink) -> None:
+    """Write what `nnictl experiment export` does: results are JSON text, NaN and infinities in it.
+
+    `id` is the trial's, so the results of one trial have the same.
+    """
+    write_array(
+        (
+            {"parameter": row["parameters"], "value": encode(row["value"]), "id": row["trial_id"]}
+            for row in rows()
+            if row["value"] is not None
+        ),
+        sink,
+    )
 
 
 def _write_csv(rows: Rows, sink: Sink) -> None:
@@ -134,4 +153,6 @@ FORMATS: dict[str, Callable[[Rows, Sink], None]] = {
     "csv": _write_csv,
     "json": _write_json,
     "jsonl": _write_jsonl,
+    "nni": _write_nni,
 }
+_SUFFIXES = ("csv", "json", "jsonl")

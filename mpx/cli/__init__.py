@@ -27,8 +27,11 @@ COMMANDS = {
     "phases": "List the phases of an experiment.",
     "logs": "Print what trials, or the manager, printed.",
     "export": "Write every phase as CSV, JSON or JSON lines.",
+    "import": "Tell the tuner of results from elsewhere.",
+    "enqueue": "Choose the parameters of one phase yourself.",
     "delete": "Remove an experiment and all its files.",
     "schema": "Print the JSON Schema of configurations.",
+    "sdk": "Print where the package `nni` is, for code run by hand.",
 }
 
 

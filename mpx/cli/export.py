@@ -25,7 +25,8 @@ def command(experiment: str, output: Path | None, file_format: str | None) -> No
 
     ID is an experiment's id, the beginning of it, or its name. No manager need run. CSV has a
     column for each parameter, JSON keeps them together; floats that JSON has not are the strings
-    "NaN", "Infinity" and "-Infinity".
+    "NaN", "Infinity" and "-Infinity". With --format nni, the phases that have a result, as NNI v1
+    exports them: parameter, value as JSON text, id of the trial.
     """
     paths = api.find(experiment)
     if output is None:

@@ -1,43 +1,37 @@
-"""A controller that learns which operation suits each layer: ENAS's role, in plain Python.
+"""ENAS's controller as a tuner of NNI v0.8: its imports, its signatures and its habits.
 
-Its base class, its names and its signatures are those of NNI v0.8.
+It reads flags from the command line and opens a log file in the working directory, both when it is
+imported, and a phase's parameters are hundreds of architectures.
 """
 
-import math
-import random
+import logging
 
 from nni.multi_phase.multi_phase_tuner import MultiPhaseTuner
+from src.controller import Controller
+from src.flags import FLAGS
 
-LAYERS = ["layer_0", "layer_1", "layer_2"]
-OPERATIONS = ["skip", "shift", "scale", "square"]
-LEARNING_RATE = 2.0
+logger = logging.getLogger("nni_controller_ptb")
+logger.setLevel(logging.INFO)
+logger.addHandler(logging.FileHandler("nni_controller.log"))
 
 
 class ENASTuner(MultiPhaseTuner):
-    """Draws an operation for each layer, more often those that earned more than the average.
-
-    One policy serves all trials: what the phases of one trial taught, the next trial begins with.
+    """Serves all trials from one controller: what the phases of one teach it, the others' use.
 
     Args:
-        say_hello: printed to the manager's log.
+        say_hello: written to the log.
     """
 
     def __init__(self, say_hello):
-        print(say_hello)
-        self.policy = {layer: dict.fromkeys(OPERATIONS, 1.0) for layer in LAYERS}
-        self.average = 0.0
-
-    def update_search_space(self, data):
-        """The layers and the operations are fixed, so the configuration has no search space."""
+        logger.info(say_hello)
+        self.controller = Controller(FLAGS)
 
     def generate_parameters(self, parameter_id, trial_job_id=None):
-        return {
-            layer: random.choices(list(odds), list(odds.values()))[0]
-            for layer, odds in self.policy.items()
-        }
+        return self.controller.sample(FLAGS.architectures)
 
     def receive_trial_result(self, parameter_id, parameters, reward, trial_job_id):
-        advantage = reward - self.average
-        self.average += 0.1 * advantage
-        for layer, operation in parameters.items():
-            self.policy[layer][operation] *= math.exp(LEARNING_RATE * advantage)
+        mean = self.controller.train(parameters, reward)
+        logger.info("phase %s of trial %s: mean reward %.3f", parameter_id, trial_job_id, mean)
+
+    def update_search_space(self, data):
+        """There is none in the configuration: the controller's flags say what it chooses from."""

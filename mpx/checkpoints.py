@@ -8,11 +8,11 @@ copy go the states of `random` and of numpy's global generator, which no tuner s
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 from mpx import generators
+from mpx.durability import sync as _sync
 
 
 class Checkpoints:
@@ -81,11 +81,3 @@ def _copy_durably(source: str, target: str) -> str:
     copied = shutil.copy2(source, target)
     _sync(Path(copied))
     return copied
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -8,7 +8,6 @@ a manager took in just before it died from a new one.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sys
 import time
@@ -16,6 +15,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from mpx.durability import sync
 
 # What a letter may be about.
 RESULTS = "results"
@@ -58,12 +59,9 @@ class Inbox:
         draft = self._directory / f".{name}"
         with open(draft, "w", encoding="utf-8") as file:
             json.dump({"about": about, "data": data}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        sync(draft)
         draft.rename(self._directory / name)
-        directory = os.open(self._directory, os.O_RDONLY)
-        os.fsync(directory)
-        os.close(directory)
+        sync(self._directory)
 
     def read(self, known: Collection[str]) -> list[Letter]:
         """Return the letters in the order they were written, without those whose names are known.

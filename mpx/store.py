@@ -24,6 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from mpx.durability import sync
 from mpx.errors import StoreError
 from mpx.lifecycle import (
     EXPERIMENT_TRANSITIONS,
@@ -133,7 +134,7 @@ class Store:
             # Synced here rather than by SQLite's FULL, which would hold up the writer meanwhile. SQLite
             # takes no locks on this file, so closing it frees none of them.
             self._wal_fd = os.open(f"{path}-wal", os.O_RDWR | os.O_CLOEXEC)
-            _sync_directory(path.parent)
+            sync(path.parent)
             self._inodes = [(name, os.stat(name).st_ino) for name in (str(path), f"{path}-wal")]  # noqa: PTH116
             self._load_counts(WHOLE_EXPERIMENT)
         except (sqlite3.Error, OSError) as error:
@@ -442,12 +443,3 @@ def _leave_wal_mode(connection: sqlite3.Connection) -> None:
             if time.monotonic() > deadline:
                 return
         time.sleep(0.01)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the names of new files durable."""
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

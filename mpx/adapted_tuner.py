@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpx.errors import ClassLoadError, NoMoreTrialError, TunerError
+from mpx.host import call_if_there
 from mpx.tuner import Tuner
 
 # Called with a parameter_id and parameters for it.
@@ -57,10 +58,9 @@ class AdaptedTuner:
         self.saves = None not in both  # what could not be loaded would be lost
         self.takes_data = self._own("import_data") is not None
 
-    def call(self, name: str, *args: Any) -> Any:
+    def call(self, name: str, *args: Any) -> None:
         """Call a method that takes just these arguments, if the tuner has it."""
-        method = getattr(self.tuner, name, None)
-        return None if method is None else method(*args)
+        call_if_there(self.tuner, name, *args)
 
     def generate_first(
         self, parameter_ids: Sequence[int], trial_ids: Sequence[str], launch: Launch

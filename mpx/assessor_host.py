@@ -27,7 +27,7 @@ from mpx.assessor_calls import (
     Verdict,
 )
 from mpx.errors import AssessorError, ClassLoadError
-from mpx.host import Finish, Finished, Host, report_error
+from mpx.host import Finish, Host, call_if_there, report_error
 
 
 class AssessorHost(Host[AssessorCall]):
@@ -38,7 +38,6 @@ class AssessorHost(Host[AssessorCall]):
         self._assessor: Any = None
         self._judges_trials = False
         self._curves: dict[str, list[Any]] = {}
-        self._failed = False
         self._is_ending = False
 
     def _run(self, call: AssessorCall) -> None:
@@ -120,18 +119,10 @@ class AssessorHost(Host[AssessorCall]):
 
     def _end(self, name: str, success: bool) -> None:
         if self._curves.pop(name, None) is not None:
-            self._call("trial_end", name, success)
+            call_if_there(self._assessor, "trial_end", name, success)
 
     def _finish(self, call: Finish) -> None:
-        try:
-            self._call("_on_exit" if call.well and not self._failed else "_on_error")
-        finally:
-            self._answers.append(Finished())
-
-    def _call(self, name: str, *args: Any) -> None:
-        method = getattr(self._assessor, name, None)
-        if method is not None:
-            method(*args)
+        self._take_leave(self._assessor, call.well)
 
     _ACTIONS: dict[type, Callable[[AssessorHost, Any], None]] = {
         LoadAssessor: _load,

@@ -332,7 +332,7 @@ class Experiment:
             if letter.about == PARAMETERS:
                 self._phases.enqueue(data)
             else:
-                told = self._outbox.post(Import(letter.data))
+                told = self._outbox.post(Import(data))
             self._store.add_letter(letter.name, told, data, self._clock())
             self._outbox.commit()
         self._trials.start_offers()

@@ -266,7 +266,7 @@ def _trial_end(row: sqlite3.Row) -> tuple[int, Recorded]:
 
 
 def _import(row: sqlite3.Row) -> tuple[int, Recorded]:
-    return row["number"], Recorded(Import(decode(row["data"])), {})
+    return row["number"], Recorded(Import(row["data"]), {})
 
 
 def _assess(row: sqlite3.Row) -> tuple[int, Assess]:

@@ -52,6 +52,7 @@ class Host(Generic[Call]):
         self._mailbox: queue.SimpleQueue[list[Call]] = queue.SimpleQueue()
         self._answers: deque[Any] = deque()
         self._wake = WakeUp()
+        self._failed = False  # the object let an exception out: nothing but its last call is made
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def start(self) -> None:
@@ -77,6 +78,13 @@ class Host(Generic[Call]):
         """Make one call; whatever it raises is an answer."""
         raise NotImplementedError
 
+    def _take_leave(self, hosted: Any, well: bool) -> None:
+        """Make the last call of a user's object, if there is one; whatever comes, that was it."""
+        try:
+            call_if_there(hosted, "_on_exit" if well and not self._failed else "_on_error")
+        finally:
+            self._answers.append(Finished())
+
     def _work(self) -> None:
         while True:
             calls = self._mailbox.get()
@@ -93,6 +101,13 @@ class Host(Generic[Call]):
     def _wake_loop(self) -> None:
         if self._answers:  # most calls tell, and have no answer
             self._wake.set()
+
+
+def call_if_there(hosted: Any, name: str, *args: Any) -> None:
+    """Call a method of a user's object that takes just these arguments, if the object has it."""
+    method = getattr(hosted, name, None)
+    if method is not None:
+        method(*args)
 
 
 def report_error(error: BaseException) -> ErrorRecord:

@@ -125,9 +125,9 @@ class Enqueued:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """Tell of results from elsewhere: dicts of `parameter` and `value`."""
+    """Tell of results from elsewhere; `text` is a list of dicts of `parameter` and `value` as JSON."""
 
-    data: list[dict[str, Any]]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

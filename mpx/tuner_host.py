@@ -21,7 +21,7 @@ from mpx import generators
 from mpx.adapted_tuner import AdaptedTuner
 from mpx.checkpoints import Checkpoints
 from mpx.errors import MessageError, TunerError
-from mpx.host import Finish, Finished, Host, report_error
+from mpx.host import Finish, Host, report_error
 from mpx.lanes import Lanes
 from mpx.promises import Promises
 from mpx.tuner_calls import (
@@ -68,7 +68,6 @@ class TunerHost(Host[Call]):
         self._on_record: dict[int, str | None] = {}  # answers to the calls that are made again
         self._differs = False
         self._repeats = False
-        self._failed = False
 
     def _run(self, call: Call) -> None:
         if self._lanes is None or isinstance(call, Finish):
@@ -90,7 +89,7 @@ class TunerHost(Host[Call]):
     def _make_in_lane(self, lanes: Lanes[Call], call: Call) -> None:
         """Make a call beside those for other trials, behind those for its own."""
         if isinstance(call, AskFirst):
-            for parameter_id, trial_id in zip(call.parameter_ids, call.trial_ids, strict=True):
+            for parameter_id, trial_id in _asks(call):
                 lanes.put(trial_id, AskFirst([parameter_id], [trial_id]))
         elif isinstance(call, Ask | Tell | PhaseEnd | TrialEnd):
             lanes.put(call.trial_id, call)
@@ -288,7 +287,7 @@ class TunerHost(Host[Call]):
             return
         # What comes from elsewhere ends nothing: it could not be taken back, and would end every resume.
         try:
-            self._tuner.call("import_data", decode(encode(call.data)))
+            self._tuner.call("import_data", decode(call.text))
         except Exception as error:  # noqa: BLE001 (the user's code)
             record = report_error(error)
             self._warn(f"import_data failed: {record.type}: {record.message}")
@@ -299,11 +298,7 @@ class TunerHost(Host[Call]):
     def _finish(self, call: Finish) -> None:
         if self._lanes is not None:
             self._lanes.drain(timeout=_LAST_CALLS)
-        try:
-            if self._tuner is not None:
-                self._tuner.call("_on_exit" if call.well and not self._failed else "_on_error")
-        finally:
-            self._answers.append(Finished())
+        self._take_leave(self._tuner and self._tuner.tuner, call.well)
 
     _ACTIONS: dict[type, Callable[[TunerHost, Any], None]] = {
         Load: _load,

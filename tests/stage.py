@@ -249,7 +249,7 @@ class Tuner:
         self._unasked.add(call.parameter_id)
 
     def _read_import(self, call: Import) -> None:
-        self.story.append(f"import {encode(call.data)}")
+        self.story.append(f"import {call.text}")
 
     def _read_finish(self, call: Finish) -> None:
         self.story.append(f"finish {'well' if call.well else 'ill'}")

@@ -42,6 +42,7 @@ from mpx.tuner_calls import (
 )
 from mpx.tuner_host import TunerHost
 from mpx.wake_up import WakeUp
+from mpx.wire import encode
 
 # -- the host -------------------------------------------------------------------------------------
 
@@ -998,9 +999,9 @@ def test_imported_results_are_a_private_copy_and_made_again():
     data = [{"parameter": {"x": 1}, "value": 0.5}]
     tuner = Importer()
     hosted = host_of(
-        tuner, history=Record(Recorded(Import(data), {}), tell(4), parameters={4: "1"})
+        tuner, history=Record(Recorded(Import(encode(data)), {}), tell(4), parameters={4: "1"})
     )
-    assert hosted.settle(Import(data)) == []
+    assert hosted.settle(Import(encode(data))) == []
     assert data
     assert [call for call in calls_of(tuner) if call[0] == "import_data"] == [
         ("import_data", [])
@@ -1009,7 +1010,7 @@ def test_imported_results_are_a_private_copy_and_made_again():
 
 
 def test_a_tuner_that_takes_in_no_results_is_said_to():
-    (warned,) = host_of(Recorder()).settle(Import([{"parameter": 1, "value": 2}]))
+    (warned,) = host_of(Recorder()).settle(Import('[{"parameter":1,"value":2}]'))
     assert "no `import_data` method" in warned.message
 
 
@@ -1019,10 +1020,8 @@ def test_results_that_a_tuner_chokes_on_end_nothing():
             raise KeyError("x")
 
     hosted = host_of(Chokes())
-    deep = []
-    for _ in range(900):
-        deep = [deep]
-    (warned,) = hosted.settle(Import([{"parameter": deep, "value": 2}]))
+    deep = "[" * 901 + "]" * 901
+    (warned,) = hosted.settle(Import(f'[{{"parameter":{deep},"value":2}}]'))
     assert warned == Warned("import_data failed: KeyError: 'x'")
     assert hosted.settle(Ask(1, "a")) == [Parameters(1, '{"id":1}')]
 

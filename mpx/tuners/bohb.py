@@ -10,7 +10,7 @@ from mpx.errors import UsageError
 from mpx.tuners.brackets import bracket_sizes
 from mpx.tuners.built_in import class_args
 from mpx.tuners.encoding import Point
-from mpx.tuners.hyperband import BUDGET, MOST_BUDGET, BudgetTuner
+from mpx.tuners.hyperband import BUDGET, ETA, MOST_BUDGET, BudgetTuner
 from mpx.tuners.kde import KernelDensity
 from mpx.tuners.learning import Observation, Proposal
 from mpx.tuners.learning import optimize_mode as optimize_mode_schema
@@ -66,12 +66,7 @@ class BOHB(BudgetTuner):
             "default": 3,
             "description": "the greatest TRIAL_BUDGET",
         },
-        eta={
-            "type": "integer",
-            "minimum": 2,
-            "default": 3,
-            "description": "one of eta configurations goes on, with eta times the budget",
-        },
+        eta=ETA,
         min_points_in_model={
             "type": ["integer", "null"],
             "minimum": 1,

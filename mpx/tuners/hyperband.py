@@ -13,6 +13,12 @@ from mpx.tuners.learning import optimize_mode as optimize_mode_schema
 
 BUDGET = "TRIAL_BUDGET"
 MOST_BUDGET = 10**9
+ETA = {
+    "type": "integer",
+    "minimum": 2,
+    "default": 3,
+    "description": "one of eta configurations goes on, with eta times the budget",
+}
 
 
 class BudgetTuner(LearningTuner):
@@ -114,12 +120,7 @@ class Hyperband(BudgetTuner):
             "default": 60,
             "description": "the greatest TRIAL_BUDGET",
         },
-        eta={
-            "type": "integer",
-            "minimum": 2,
-            "default": 3,
-            "description": "one of eta configurations goes on, with eta times the budget",
-        },
+        eta=ETA,
     )
 
     def __init__(

@@ -11,48 +11,23 @@ kind of result (`PERIODICAL` or `FINAL`), its number and itself.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Callable
 
-if TYPE_CHECKING:
-    from .managed import (
-        get_experiment_id,
-        get_next_parameter,
-        get_sequence_id,
-        get_trial_id,
-        send_metric,
-    )
-
-    is_standalone: bool
-elif os.environ.get("NNI_PLATFORM") == "unittest":
-    from .test import (
-        get_experiment_id,
-        get_next_parameter,
-        get_sequence_id,
-        get_trial_id,
-        send_metric,
-    )
-
-    is_standalone = False
+if os.environ.get("NNI_PLATFORM") == "unittest":
+    _name = "test"
 elif "MPX_TRIAL_DIR" in os.environ:
-    from .managed import (
-        get_experiment_id,
-        get_next_parameter,
-        get_sequence_id,
-        get_trial_id,
-        send_metric,
-    )
-
-    is_standalone = False
+    _name = "managed"
 else:
-    from .standalone import (
-        get_experiment_id,
-        get_next_parameter,
-        get_sequence_id,
-        get_trial_id,
-        send_metric,
-    )
+    _name = "standalone"
 
-    is_standalone = True
+_chosen = import_module("." + _name, __name__)
+is_standalone = _name == "standalone"
+get_experiment_id: Callable[[], str] = _chosen.get_experiment_id
+get_next_parameter = _chosen.get_next_parameter
+get_sequence_id: Callable[[], int] = _chosen.get_sequence_id
+get_trial_id: Callable[[], str] = _chosen.get_trial_id
+send_metric = _chosen.send_metric
 
 __all__ = [
     "get_experiment_id",

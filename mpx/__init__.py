@@ -23,17 +23,20 @@ if TYPE_CHECKING:
     from mpx.assessor import Assessor, AssessResult
     from mpx.errors import MpxError, NoMoreTrialError, PhaseStopped, ProtocolError
     from mpx.trial import (
+        Batch,
         Phase,
+        batches,
         get_current_parameter,
         get_experiment_id,
         get_next_parameter,
+        get_next_parameters,
         get_sequence_id,
         get_trial_id,
         phases,
         report_final_result,
         report_intermediate_result,
     )
-    from mpx.tuner import MultiPhaseTuner, Tuner
+    from mpx.tuner import Continued, MultiPhaseTuner, Tuner
 
 __version__ = "0.1.0"
 
@@ -42,10 +45,13 @@ _HOME_OF = {
     "NoMoreTrialError": "errors",
     "PhaseStopped": "errors",
     "ProtocolError": "errors",
+    "Batch": "trial",
     "Phase": "trial",
+    "batches": "trial",
     "get_current_parameter": "trial",
     "get_experiment_id": "trial",
     "get_next_parameter": "trial",
+    "get_next_parameters": "trial",
     "get_sequence_id": "trial",
     "get_trial_id": "trial",
     "phases": "trial",
@@ -53,6 +59,7 @@ _HOME_OF = {
     "report_intermediate_result": "trial",
     "Assessor": "assessor",
     "AssessResult": "assessor",
+    "Continued": "tuner",
     "MultiPhaseTuner": "tuner",
     "Tuner": "tuner",
 }
@@ -64,11 +71,15 @@ __all__ = [  # noqa: RUF022 (in the order a reader meets them)
     "report_final_result",
     "phases",
     "Phase",
+    "batches",
+    "get_next_parameters",
+    "Batch",
     "get_experiment_id",
     "get_trial_id",
     "get_sequence_id",
     "Tuner",
     "MultiPhaseTuner",
+    "Continued",
     "Assessor",
     "AssessResult",
     "PhaseStopped",

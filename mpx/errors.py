@@ -116,11 +116,13 @@ class RemoteProtocolError(ProtocolError):
     Args:
         message: what was wrong.
         seq: number of the message at fault; None where none could be read.
+        answers: a trial waits for an answer to that message, and there is none but this.
     """
 
-    def __init__(self, message: str, seq: int | None = None) -> None:
+    def __init__(self, message: str, seq: int | None = None, answers: bool = False) -> None:
         super().__init__(message)
         self.seq = seq
+        self.answers = answers
 
 
 class MessageError(ProtocolError):

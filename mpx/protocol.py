@@ -6,9 +6,11 @@ every other line is text for the trial's log. To the trial every line is the pro
 
 The rules, which `CONVERSATION` below states once for both sides:
 
-- A trial asks (`request`); the manager answers with `parameters`, which open a phase, or `no_more`.
-- While a phase is open the trial may report `intermediate` results, and ends it with the first
-  `final` result, or `failed`. Asking instead abandons it.
+- A trial asks (`request`); the manager answers with `parameters`, which open a phase, or `no_more`. One
+  that asks for several at a time has a *batch* of phases open.
+- While a phase is open the trial may report `intermediate` results and a `checkpoint`, and ends it with
+  the first `final` result, or `failed`; in a batch these name the phase. Asking instead abandons what
+  is open.
 - `hello` may come at any time: another process of the trial begins to speak. It starts a new
   sequence and finds no phase open.
 - `welcome` answers a hello. Without one, it says that a manager has taken the place of one that died,
@@ -27,7 +29,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import Any, Dict, Iterator, List, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 from mpx.errors import LocalProtocolError, MessageError, RemoteProtocolError
 from mpx.wire import DEFAULT_MAX_LINE, PIECE_TAG, TAG, TaggedLines, encode, in_pieces, too_long
@@ -38,7 +40,7 @@ IDLE = "no phase is open"
 ASKED = "waiting for parameters"
 OPEN = "a phase is open"
 
-# state → message → next state. The first block is the trial's to send, the second the manager's.
+# state → message → next state. In a batch it is the last open phase whose end leads to IDLE.
 CONVERSATION = {
     IDLE: {
         "hello": IDLE,
@@ -60,6 +62,7 @@ CONVERSATION = {
     OPEN: {
         "hello": IDLE,
         "intermediate": OPEN,
+        "checkpoint": OPEN,
         "final": IDLE,
         "failed": IDLE,
         "request": ASKED,
@@ -69,7 +72,9 @@ CONVERSATION = {
         "error": OPEN,
     },
 }
-FROM_TRIAL = frozenset(["hello", "request", "intermediate", "final", "failed"])
+_ENDS = frozenset(["final", "failed"])
+_ABOUT_A_PHASE = frozenset(["intermediate", "checkpoint", "final", "failed"])
+FROM_TRIAL = frozenset(["hello", "request", "intermediate", "checkpoint", "final", "failed"])
 FROM_MANAGER = frozenset(["welcome", "parameters", "no_more", "ack", "verdict", "error"])
 _ANSWERS = frozenset(["parameters", "no_more", "error"])
 # What tells a trial that all its messages up to the answer's number are on record.
@@ -78,6 +83,8 @@ _SETTLES = frozenset(["parameters", "no_more", "ack", "verdict"])
 _MUCH_HELD = 2**20
 _MANY_HELD = 1000
 _MAX_SEQ = 2**53  # what every JSON reader takes for a whole number, and every database
+LARGEST_BATCH = 10_000  # phases
+_NAMED = 8  # open phases, where all cannot be
 
 Message = Dict[str, Any]
 # bytes: text for the log. A RemoteProtocolError: what was wrong with a line of the other side.
@@ -85,26 +92,100 @@ Event = Union[bytes, Message, RemoteProtocolError]
 # A message's number and the writes that carry it.
 Outgoing = Tuple[int, List[bytes]]
 
+
+class Given(NamedTuple):
+    """The parameters of one phase, as a trial is given them.
+
+    Attributes:
+        parameter_id: number of the phase in the experiment.
+        phase_index: and in its trial.
+        text: the parameters as `encode` made them.
+        parent: parameter_id of the phase that it goes on from.
+        checkpoint: path of what that phase saved, if the trial is to load it.
+    """
+
+    parameter_id: int
+    phase_index: int
+    text: str
+    parent: int | None = None
+    checkpoint: str | None = None
+
+    def fields(self) -> str:
+        """Return it as the fields of a JSON object, the parameters last."""
+        parent = f'"parent":{self.parent},' if self.parent is not None else ""
+        if self.checkpoint is not None:
+            parent += f'"checkpoint":{encode(self.checkpoint)},'
+        return (
+            f'"parameter_id":{self.parameter_id},"phase_index":{self.phase_index},'
+            f'{parent}"parameters":{self.text}'
+        )
+
+
 _from_json = json.JSONDecoder().decode
 
 
 class _Connection:
-    """What both sides share: the state, and the rules for sending and receiving."""
+    """What both sides share: the state, and the rules for sending and receiving.
 
-    __slots__ = ("max_line", "state")
+    Attributes:
+        state: IDLE, ASKED or OPEN.
+        open_phases: the indexes of the phases that are open.
+    """
+
+    __slots__ = ("max_line", "open_phases", "state")
 
     _accepts: frozenset[str] = frozenset()
 
     def __init__(self, max_line: int = DEFAULT_MAX_LINE) -> None:
         self.state = IDLE
+        self.open_phases: set[int] = set()
         self.max_line = max_line
 
-    def _sending(self, kind: str) -> None:
+    def _sending(self, kind: str, phase_index: Any = None) -> None:
         """Move on as the message about to be sent demands."""
+        flaw = self._move(kind, phase_index)
+        if flaw is not None:
+            raise LocalProtocolError(f"{kind!r} cannot be sent now: {flaw}")
+
+    def _move(self, kind: str, phase_index: Any) -> str | None:
+        """Move on as a message of the trial, or one that opens nothing, demands.
+
+        Returns:
+            Why it is not allowed now, and nothing moved; None if it is.
+        """
         after = CONVERSATION[self.state].get(kind)
         if after is None:
-            raise LocalProtocolError(f"{kind!r} cannot be sent now: {self.state}")
+            return self.state
+        if kind in _ABOUT_A_PHASE:
+            if phase_index not in self.open_phases:
+                return self._name_of(phase_index)
+            if kind in _ENDS:
+                self.open_phases.discard(phase_index)
+                if self.open_phases:
+                    after = OPEN
+        elif after != self.state:
+            self.open_phases.clear()  # nothing that leads elsewhere leaves a phase open
         self.state = after
+        return None
+
+    def _name_of(self, phase_index: Any) -> str:
+        """Say which phases are open, to one who named none of them."""
+        some = ", ".join(map(str, sorted(self.open_phases)[:_NAMED]))
+        if len(self.open_phases) > _NAMED:
+            some += " …"
+        if phase_index is None:
+            many = len(self.open_phases)
+            return f"{many} phases are open: name one by its `phase_index` ({some})"
+        return f"phase {phase_index!r:.80} is not open (open: {some})"
+
+    def only_open(self) -> int | None:
+        """Return the index of the open phase; None if there are several, or none."""
+        return next(iter(self.open_phases)) if len(self.open_phases) == 1 else None
+
+    def close_phases(self) -> None:
+        """End what is open from this side: its results cannot be taken."""
+        self.open_phases.clear()
+        self.state = IDLE
 
     def _parse(self, payload: bytes) -> Message:
         """Read one line of JSON.
@@ -132,12 +213,17 @@ def _shorten(payload: bytes) -> str:
     return text if len(payload) <= 80 else text + "…"
 
 
-def _flaw(message: Message, kind: str, seq: Any) -> str | None:
+def _flaw(message: Message, kind: str) -> str | None:
     """Say what is wrong with the fields of a trial's message; None if nothing is."""
-    if type(seq) is not int or not 0 <= seq <= _MAX_SEQ:
-        return f"`seq` numbers a trial's messages from 1; found {seq!r:.80}"
+    if kind in _ABOUT_A_PHASE and type(message.get("phase_index", 0)) is not int:
+        index = message["phase_index"]
+        return f"the `phase_index` of {kind!r} is a whole number; found {index!r:.80}"
     if kind == "final" or kind == "intermediate":
         return None if "value" in message else f"{kind!r} has no `value`"
+    if kind == "checkpoint" and not _is_path(message.get("path")):
+        return "the `path` of 'checkpoint' is not an absolute path, in Unicode"
+    if kind == "request":
+        return _flaw_of_count(message["count"]) if "count" in message else None
     if kind == "failed" and not isinstance(message.get("error", {}), dict):
         return "the `error` of 'failed' is not an object of `type`, `message` and `traceback`"
     if kind == "hello" and not _is_token(message.get("session", "")):
@@ -145,17 +231,34 @@ def _flaw(message: Message, kind: str, seq: Any) -> str | None:
     return None
 
 
+def _flaw_of_count(count: Any) -> str | None:
+    if type(count) is int and 1 <= count <= LARGEST_BATCH:
+        return None
+    return f"the `count` of 'request' is from 1 to {LARGEST_BATCH}; found {count!r:.80}"
+
+
 def _is_token(session: Any) -> bool:
     return isinstance(session, str) and session.isascii()
+
+
+def _is_path(path: Any) -> bool:
+    """Say whether a file can have this name, and the store can take it: no lone surrogates."""
+    if not isinstance(path, str):
+        return False
+    return (
+        path.startswith("/")
+        and "\0" not in path
+        and not any("\ud800" <= c <= "\udfff" for c in path)
+    )
 
 
 class ManagerConnection(_Connection):
     """The manager's side of one trial's conversation.
 
     Attributes:
-        state: IDLE, ASKED or OPEN.
         greeted: the trial said hello, so it understands acks and errors.
         last_seq: the number of the last message taken in; 0 where the trial gives none.
+        about: the index of the phase that the last report was about.
         session: the token of the last hello.
         has_assessor: intermediate results are judged; the welcome says so.
         resends: the trial promised to send again what a manager that died may not have taken in.
@@ -167,6 +270,7 @@ class ManagerConnection(_Connection):
         "_pieces",
         "_pieces_size",
         "_pieces_total",
+        "about",
         "greeted",
         "has_assessor",
         "last_seq",
@@ -181,6 +285,7 @@ class ManagerConnection(_Connection):
         self.greeted = False
         self.has_assessor = False
         self.last_seq = 0
+        self.about: Any = None
         self.session: Any = None
         self.resends = False
         # False from an adoption until the trial goes on from `last_seq`: what is ahead of that comes
@@ -193,7 +298,13 @@ class ManagerConnection(_Connection):
 
     @classmethod
     def adopted(
-        cls, max_line: int, state: str, last_seq: int, session: str | None, resends: bool
+        cls,
+        max_line: int,
+        state: str,
+        last_seq: int,
+        session: str | None,
+        resends: bool,
+        open_phases: Iterable[int] = (),
     ) -> ManagerConnection:
         """Go on with a conversation that a manager led which has died.
 
@@ -203,8 +314,10 @@ class ManagerConnection(_Connection):
             last_seq: the number of the last message on record.
             session: the token of the last hello; None if there was none.
             resends: the trial promised to send again what is not on record.
+            open_phases: the indexes of those that are open.
         """
         connection = cls(max_line)
+        connection.open_phases.update(open_phases)
         connection.state, connection.last_seq = state, last_seq
         connection.session, connection.resends = session, resends
         connection.greeted = session is not None
@@ -234,10 +347,6 @@ class ManagerConnection(_Connection):
             event: Event | None = self._on_line(line) if tagged else line
             if event is not None:
                 yield event
-
-    def close_phase(self) -> None:
-        """End the open phase from this side: its result cannot be taken."""
-        self.state = IDLE
 
     def _on_line(self, line: bytes) -> Event | None:
         if line.startswith(TAG):
@@ -275,20 +384,28 @@ class ManagerConnection(_Connection):
             self._in_step = True  # its number cannot be read, and it may be the one waited for
             return RemoteProtocolError("nested too deeply: " + _shorten(payload))
         kind, seq = message["type"], message.get("seq", 0)
-        flaw = _flaw(message, kind, seq)
-        if flaw is not None:
-            return RemoteProtocolError(flaw)
+        if type(seq) is not int or not 0 <= seq <= _MAX_SEQ:
+            return RemoteProtocolError(
+                f"`seq` numbers a trial's messages from 1; found {seq!r:.80}"
+            )
+        flaw = _flaw(message, kind)
         if kind == "hello":
+            if flaw is not None:
+                return RemoteProtocolError(flaw, seq)
             self.greeted, self.session = True, message.get("session")
             self.resends = message.get("resend") is True
             self._in_step = True
         elif seq and not (seq > self.last_seq if self._in_step else self._falls_in_step(seq)):
             return None  # sent again and taken in already, or to be sent again
-        after = CONVERSATION[self.state].get(kind)
-        if after is None:
-            return RemoteProtocolError(f"{kind!r} is not allowed now: {self.state}", seq)
+        if flaw is not None:
+            answers = kind == "request" and self.state is not ASKED
+            return RemoteProtocolError(flaw, seq, answers)
+        if kind in _ABOUT_A_PHASE:
+            self.about = message["phase_index"] if "phase_index" in message else self.only_open()
+        refused = self._move(kind, self.about)
+        if refused is not None:
+            return RemoteProtocolError(f"{kind!r} is not allowed now: {refused}", seq)
         self.last_seq = seq
-        self.state = after
         return message
 
     def _falls_in_step(self, seq: int) -> bool:
@@ -307,17 +424,19 @@ class ManagerConnection(_Connection):
             f'"session":{encode(self.session)},"max_line":{self.max_line}{assessor}}}\n'
         ).encode()
 
-    def parameters(self, parameter_id: int, phase_index: int, text: str) -> bytes:
-        """Open a phase. `text` is its parameters as `encode` made them."""
+    def parameters(self, given: Sequence[Given], is_batch: bool = False) -> bytes:
+        """Open phases: one, or as a batch those for which a request with a `count` asked."""
         self._sending("parameters")
-        return self.parameters_again(parameter_id, phase_index, text)
+        self.open_phases.update([one.phase_index for one in given])
+        return self.parameters_again(given, is_batch)
 
-    def parameters_again(self, parameter_id: int, phase_index: int, text: str) -> bytes:
+    def parameters_again(self, given: Sequence[Given], is_batch: bool = False) -> bytes:
         """Repeat the answer to the last message, a request: it may have died with a manager."""
-        return (
-            f'{{"type":"parameters","seq":{self.last_seq},"parameter_id":{parameter_id},'
-            f'"phase_index":{phase_index},"parameters":{text}}}\n'
-        ).encode()
+        if is_batch:
+            fields = '"phases":[' + ",".join(f"{{{one.fields()}}}" for one in given) + "]"
+        else:
+            fields = given[0].fields()
+        return f'{{"type":"parameters","seq":{self.last_seq},{fields}}}\n'.encode()
 
     def no_more(self, reason: str) -> bytes:
         """Answer a request: no phase opens, and why."""
@@ -417,29 +536,38 @@ class TrialConnection(_Connection):
             f',"protocol":{VERSION},"resend":true,"sdk":{encode(sdk)},"pid":{pid},"session":{encode(session)}',
         )
 
-    def request(self) -> None:
-        """Ask for the parameters of the next phase."""
-        self._message("request", "")
+    def request(self, count: int | None = None) -> None:
+        """Ask for the parameters of the next phase, or of a batch of so many."""
+        self._message("request", "" if count is None else f',"count":{count}')
 
-    def intermediate(self, value: Any, ack: bool = False, verdict: bool = False) -> None:
-        """Report an intermediate result of the open phase.
+    def intermediate(
+        self, value: Any, phase_index: int | None = None, ack: bool = False, verdict: bool = False
+    ) -> None:
+        """Report an intermediate result of an open phase.
 
         Args:
             value: anything JSON can say.
+            phase_index: the phase; None: the only one that is open.
             ack: ask for an acknowledgement, so that what is held is held no longer.
             verdict: ask whether to go on with the phase, which is an acknowledgement too.
         """
         text = encode(value)
         wishes = (',"ack":true' if ack else "") + (',"verdict":true' if verdict else "")
-        self._message("intermediate", f'{wishes},"value":{text}')
+        self._about_a_phase("intermediate", phase_index, f'{wishes},"value":{text}')
         self.held += len(text)  # all other messages are answered at once
 
-    def final(self, value: Any) -> None:
-        """Report the final result of the open phase, which ends it."""
-        self._message("final", ',"value":' + encode(value))
+    def checkpoint(self, path: str, phase_index: int | None = None) -> None:
+        """Say what an open phase has saved: another one may go on from it."""
+        self._about_a_phase("checkpoint", phase_index, f',"path":{encode(path)}')
 
-    def failed(self, kind: str, message: str, traceback: str) -> None:
-        """End the open phase without a result. Text that would be too long is cut.
+    def final(self, value: Any, phase_index: int | None = None) -> None:
+        """Report the final result of an open phase, which ends it."""
+        self._about_a_phase("final", phase_index, ',"value":' + encode(value))
+
+    def failed(
+        self, kind: str, message: str, traceback: str, phase_index: int | None = None
+    ) -> None:
+        """End an open phase without a result. Text that would be too long is cut.
 
         A character is at most twelve bytes of JSON.
         """
@@ -449,9 +577,15 @@ class TrialConnection(_Connection):
             "message": message[:short],
             "traceback": traceback[-3 * short :],
         }
-        self._message("failed", ',"error":' + encode(error))
+        self._about_a_phase("failed", phase_index, ',"error":' + encode(error))
 
-    def _message(self, kind: str, fields: str) -> None:
+    def _about_a_phase(self, kind: str, phase_index: int | None, fields: str) -> None:
+        if phase_index is None:
+            self._message(kind, fields, self.only_open())
+        else:
+            self._message(kind, f',"phase_index":{phase_index}{fields}', phase_index)
+
+    def _message(self, kind: str, fields: str, phase_index: int | None = None) -> None:
         line = f'{{"type":"{kind}","seq":{self.seq + 1}{fields}}}'
         if len(line) > self.max_line:
             raise MessageError(too_long(self.max_line))
@@ -459,7 +593,7 @@ class TrialConnection(_Connection):
             writes = [b"\n%s%s\n" % (TAG, line.encode())]
         else:
             writes = in_pieces(line.encode(), self._atomic)
-        self._sending(kind)
+        self._sending(kind, phase_index)
         self.seq += 1
         outgoing = (self.seq, writes)
         self._unsettled.append(outgoing)
@@ -544,5 +678,11 @@ class TrialConnection(_Connection):
             self._settle(seq)
         if kind in _ANSWERS and self._is_stale(kind, seq):
             return []
+        if kind == "parameters":
+            self._open(message)
         self.state = CONVERSATION[self.state][kind]
         return [message]
+
+    def _open(self, message: Message) -> None:
+        given = message.get("phases", [message])
+        self.open_phases.update(one["phase_index"] for one in given)

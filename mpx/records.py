@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import signal
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -149,7 +150,13 @@ class TrialRecord:
 
 @dataclass(frozen=True, slots=True)
 class PhaseRecord:
-    """One phase: a row of the export. `value` is the final result as reported."""
+    """One phase: a row of the export.
+
+    Attributes:
+        value: the final result as reported.
+        parent: parameter_id of the phase whose weights it went on from.
+        checkpoint: path of what it has saved.
+    """
 
     experiment_id: str
     trial_id: str
@@ -165,6 +172,8 @@ class PhaseRecord:
     started_at: float | None
     ended_at: float | None
     traceback: str | None = None
+    parent: int | None = None
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,3 +311,14 @@ class TrialPaths:
     def output(self) -> Path:
         """The user's: models, plots, event files."""
         return self.root / "output"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Return rising numbers in few characters: `3, 5 to 9`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)

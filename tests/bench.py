@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mpx.protocol import ASKED, ManagerConnection
+from mpx.protocol import ASKED, Given, ManagerConnection
 from mpx.wire import encode
 from tests.lab import wait_until
 
@@ -38,6 +38,7 @@ class Bench:
         stops: says of the value of an intermediate result why its phase is stopped; None to go on.
         orphan_timeout: seconds that the trial waits for another manager.
         on_return: called when another manager has come.
+        parents: phase_index → the parent and the checkpoint that such a phase is given.
     """
 
     def __init__(self, root, parameters=({"n": 0}, {"n": 1}), max_line=64 * 1024 * 1024):
@@ -55,6 +56,7 @@ class Bench:
             "hello": lambda message: self.connection.welcome(),
             "request": lambda message: self.answer(),
             "intermediate": lambda message: self.judge(message),
+            "checkpoint": lambda message: self.acknowledge(),
             "final": lambda message: self.acknowledge(),
             "failed": lambda message: self.acknowledge(),
             "text": lambda text: b"",
@@ -62,11 +64,13 @@ class Bench:
         self.stops = lambda value: None
         self.orphan_timeout = 10 * PATIENCE
         self.on_return = lambda: None
+        self.parents = {}
         self._phases = 0
+        self._wanted = None  # by the last request
         self._unsent = b""
         self._answered = (0, b"")  # the last answer to a request, by the number of that
         self._is_dead = False
-        self._record = (self.connection.state, 0, None, False, 0)
+        self._record = (self.connection.state, 0, None, False, [], 0)
         for name in ("stdin", "stdout"):
             os.mkfifo(self.root / name)
         self._child_stdin = os.open(self.root / "stdin", os.O_RDONLY | os.O_NONBLOCK)
@@ -151,6 +155,8 @@ class Bench:
     def _on_event(self, event):
         if isinstance(event, dict):
             self.heard.append(event)
+            if event["type"] == "request":
+                self._wanted = event.get("count")
             return self.on[event["type"]](event)
         if isinstance(event, bytes):
             self.text += event
@@ -160,10 +166,15 @@ class Bench:
 
     def answer(self):
         """Answer a request."""
-        if self.parameters:
-            self._phases += 1
-            number = self._phases - 1
-            data = self.connection.parameters(number, number, encode(self.parameters.pop(0)))
+        wanted = self._wanted or 1
+        now, self.parameters = self.parameters[:wanted], self.parameters[wanted:]
+        if now:
+            given = [
+                Given(10 + n, n, encode(parameters), *self.parents.get(n, ()))
+                for n, parameters in enumerate(now, self._phases)
+            ]
+            self._phases += len(now)
+            data = self.connection.parameters(given, self._wanted is not None)
         else:
             data = self.connection.no_more("no more here")
         self._answered = (self.connection.last_seq, data)
@@ -193,7 +204,14 @@ class Bench:
     def record(self):
         """Put all that was heard on record."""
         it = self.connection
-        self._record = (it.state, it.last_seq, it.session, it.resends, len(self.heard))
+        self._record = (
+            it.state,
+            it.last_seq,
+            it.session,
+            it.resends,
+            [*it.open_phases],
+            len(self.heard),
+        )
 
     def die(self, until=lambda: False):
         """Die, with what is not on record; another manager comes as soon as `until` is true."""
@@ -262,6 +280,14 @@ class Bench:
         return [
             *connection.receive(self.left().read_bytes()),
             *connection.end_of_output(),
+        ]
+
+    def of_phases(self, *kinds):
+        """Return what was said of each phase of batches: its index, and the value or the error's type."""
+        return [
+            (m["phase_index"], m.get("value", m.get("error", {}).get("type")))
+            for m in self.heard
+            if m["type"] in (kinds or ("final",))
         ]
 
     def values(self, kind="final"):

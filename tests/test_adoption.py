@@ -17,19 +17,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpx.errors import RemoteProtocolError
-from mpx.protocol import ASKED, IDLE, OPEN, ManagerConnection, TrialConnection
+from mpx.protocol import ASKED, IDLE, OPEN, Given, ManagerConnection, TrialConnection
 from mpx.wire import TAG, encode
 
 MAX_LINE = 10_000
 ATOMIC = 64  # longer messages are sent in pieces
 LONG = 90
-# What a trial reports in each phase: of what kind, and how much. "asking" is an intermediate result
-# that asks for an ack; a phase without "final" or "failed" is abandoned.
+# What a trial asks for, a phase (None) or a batch of so many, and what it reports then: of what kind, on
+# which of them, and how much. "asking" is an intermediate result that asks for an ack; "going" is a
+# final one that waits for none, as another one follows. A phase without an end is abandoned.
 SCRIPT = (
-    (("intermediate", 0), ("asking", LONG), ("final", LONG)),
-    (("intermediate", LONG), ("intermediate", 0)),
-    (("failed", LONG),),
-    (("intermediate", 0), ("intermediate", 0), ("final", 0)),
+    (None, (("intermediate", 0, 0), ("asking", 0, LONG), ("final", 0, LONG))),
+    (
+        4,
+        (
+            ("intermediate", 3, LONG),
+            ("final", 1, 0),
+            ("checkpoint", 2, 0),
+            ("going", 3, 0),
+            ("final", 2, 0),
+        ),
+    ),
+    (None, (("failed", 0, LONG),)),
+    (1, (("intermediate", 0, 0), ("final", 0, 0))),
 )
 
 
@@ -43,6 +53,8 @@ class Record:
 
     Attributes:
         answered: number of the last request that was answered.
+        wanted: how many phases the last request asked for; None: one, and no batch.
+        given: the phases that answered it.
         phases: how many were handed over.
         values: what was reported.
     """
@@ -52,8 +64,11 @@ class Record:
     session: str | None = None
     resends: bool = False
     answered: int = 0
+    wanted: int | None = None
+    given: range = range(0)
     phases: int = 0
     values: tuple[Any, ...] = ()
+    open_phases: frozenset[int] = frozenset()
 
 
 class Manager:
@@ -78,7 +93,12 @@ class Manager:
         self.connection = ManagerConnection(MAX_LINE)
         if not is_first:
             self.connection = ManagerConnection.adopted(
-                MAX_LINE, record.state, record.last_seq, record.session, record.resends
+                MAX_LINE,
+                record.state,
+                record.last_seq,
+                record.session,
+                record.resends,
+                record.open_phases,
             )
             self._replies += self._greeting()
 
@@ -88,8 +108,9 @@ class Manager:
         if record.last_seq:
             yield connection.ack()
             if record.answered == record.last_seq and record.state is OPEN:
-                number = record.phases - 1
-                yield connection.parameters_again(number, number, encode(parameters(number)))
+                yield connection.parameters_again(
+                    all_given(record.given), record.wanted is not None
+                )
             elif record.answered == record.last_seq:
                 yield connection.no_more_again("that was the last")
 
@@ -106,24 +127,34 @@ class Manager:
         if kind == "hello":
             self._replies.append(connection.welcome())
             self._put(session=connection.session, resends=connection.resends, answered=0)
-        elif kind != "request":
-            self._put(values=(*self.record.values, reported_in(message)))
-        if kind in ("final", "failed") or message.get("ack"):
+        elif kind == "request":
+            self._put(wanted=message.get("count"))
+        else:
+            value = [*reported_in(message), connection.about]
+            self._put(values=(*self.record.values, value))
+        if kind in ("checkpoint", "final", "failed") or message.get("ack"):
             self._replies.append(connection.ack())
-        self._put(state=connection.state, last_seq=connection.last_seq)
+        self._put(last_seq=connection.last_seq, **self._standing())
 
     def answer(self) -> None:
         """The tuner answers, if it was asked."""
-        connection, number = self.connection, self.record.phases
+        connection, first = self.connection, self.record.phases
         if connection.state is not ASKED:
             return
-        if number < self._phases:
-            text = encode(parameters(number))
-            self._replies.append(connection.parameters(number, number, text))
-            self._put(phases=number + 1)
+        if first < self._phases:
+            wanted = self.record.wanted
+            given = range(first, min(first + (wanted or 1), self._phases))
+            self._replies.append(connection.parameters(all_given(given), wanted is not None))
+            self._put(phases=given.stop, given=given)
         else:
             self._replies.append(connection.no_more("that was the last"))
-        self._put(state=connection.state, answered=connection.last_seq)
+        self._put(answered=connection.last_seq, **self._standing())
+
+    def _standing(self) -> dict[str, Any]:
+        return {
+            "state": self.connection.state,
+            "open_phases": frozenset(self.connection.open_phases),
+        }
 
     def commit(self) -> Record:
         """Return what is on disk now."""
@@ -135,10 +166,17 @@ class Manager:
         self.record = replace(self.record, **changes)
 
 
+def all_given(numbers: range) -> list[Given]:
+    return [Given(number, number, encode(parameters(number))) for number in numbers]
+
+
 def reported_in(message: dict[str, Any]) -> Any:
     if message["type"] == "failed":
         error = message["error"]
         return [int(error["type"]), int(error["message"]), error["traceback"]]
+    if message["type"] == "checkpoint":
+        _, process, number, text = message["path"].split("/")
+        return [int(process), int(number), text]
     return message["value"]
 
 
@@ -147,7 +185,7 @@ class Trial:
 
     Attributes:
         given: the parameters that it was given.
-        sent: what it reported, each with the number of the process and its own.
+        sent: what it reported, each with the number of the process, its own and its phase's.
         inbox: bytes that it reads next.
         waits: it can do nothing until it has some.
         has_ended: it was told that there are no more phases.
@@ -182,30 +220,36 @@ class Trial:
     def _live(self, script: Any) -> Iterator[None]:
         self.connection.hello("test", 1, f"session {self._process}")
         yield from self._wait("welcome")
-        for reports in script:
-            self.connection.request()
+        for count, reports in script:
+            self.connection.request(count)
             yield from self._wait("parameters", "no_more")
             if self._answer["type"] == "no_more":
                 return
-            self.given.append(self._answer["parameters"])
-            for kind, size in reports:
-                self._report(kind, "x" * size)
-                if kind == "intermediate":
-                    yield
-                else:
-                    yield from self._wait("ack")
+            given = self._answer.get("phases", [self._answer])
+            assert count is not None or "phases" not in self._answer
+            self.given += [phase["parameters"] for phase in given]
+            for kind, which, size in reports:
+                if which < len(given):
+                    self._report(kind, given[which]["phase_index"], count is None, "x" * size)
+                    if kind in ("intermediate", "going"):
+                        yield
+                    else:
+                        yield from self._wait("ack")
         self.connection.request()
         yield from self._wait("no_more")
 
-    def _report(self, kind: str, text: str) -> None:
+    def _report(self, kind: str, phase: int, is_alone: bool, text: str) -> None:
         value = [self._process, len(self.sent), text]
-        self.sent.append(value)
+        self.sent.append([*value, phase])
+        name = None if is_alone else phase
         if kind == "failed":
-            self.connection.failed(*map(str, value))
-        elif kind == "final":
-            self.connection.final(value)
+            self.connection.failed(*map(str, value), phase_index=name)
+        elif kind == "checkpoint":
+            self.connection.checkpoint("/" + "/".join(map(str, value)), name)
+        elif kind in ("final", "going"):
+            self.connection.final(value, name)
         else:
-            self.connection.intermediate(value, ack=kind == "asking")
+            self.connection.intermediate(value, name, ack=kind == "asking")
         self._flush()
 
     def _flush(self) -> None:
@@ -236,6 +280,7 @@ class World:
         script: what the trial reports.
 
     Attributes:
+        phases: how many there are in all.
         processes: how many of the trial have spoken.
         record: what is on disk.
         text: what managers heard beside messages.
@@ -245,7 +290,8 @@ class World:
         self.script = script
         self.record = Record()
         self.to_manager = self.to_trial = self.text = b""
-        self.manager: Manager | None = Manager(self.record, True, len(script))
+        self.phases = sum(count or 1 for count, _ in script)
+        self.manager: Manager | None = Manager(self.record, True, self.phases)
         self.processes = self._printed = 0
         self.begin_process()
 
@@ -293,7 +339,7 @@ class World:
     def adopt(self) -> None:
         """Another manager takes over, if there is none."""
         if self.manager is None:
-            self.manager = Manager(self.record, False, len(self.script))
+            self.manager = Manager(self.record, False, self.phases)
 
     def go_on(self) -> None:
         """Everybody does what there is to do."""
@@ -321,9 +367,12 @@ class World:
 
     def check_nothing_is_lost(self) -> None:
         """The one process did all that it had to do, and each value is on disk once, in order."""
-        texts = [size * "x" for reports in self.script for _, size in reports]
-        assert self.trial.sent == [[0, number, text] for number, text in enumerate(texts)]
-        assert self.trial.given == [parameters(number) for number in range(len(self.script))]
+        first, reports = 0, []
+        for count, said in self.script:
+            reports += [(size * "x", first + which) for _, which, size in said]
+            first += count or 1
+        assert self.trial.sent == [[0, number, *report] for number, report in enumerate(reports)]
+        assert self.trial.given == [parameters(number) for number in range(self.phases)]
         assert list(self.record.values) == self.trial.sent
 
 
@@ -398,13 +447,25 @@ def go_on_with_another(world: World, sees_end_of_file: bool) -> None:
 # -- deaths at any moment -------------------------------------------------------------------------
 
 SIZES = st.integers(0, 100)
-REPORTS = st.lists(
-    st.tuples(st.sampled_from(["intermediate"] * 3 + ["asking"]), SIZES), min_size=1, max_size=6
-)
-ENDS = st.sampled_from([[("final", 90)], [("final", 0)], [("failed", 30)], []])
-SCRIPTS = st.lists(
-    st.builds(lambda reports, end: [*reports, *end], REPORTS, ENDS), min_size=2, max_size=5
-)
+KINDS = ["intermediate"] * 4 + ["asking", "checkpoint", "final", "final", "going", "failed"]
+REPORTS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 3), SIZES), max_size=8)
+
+
+def legal(count: int | None, reports: list[tuple[str, int, int]]) -> Any:
+    """Return a request and what is reported then, without what no open phase takes."""
+    still_open, said = set(range(count or 1)), []
+    for kind, which, size in reports:
+        which %= count or 1
+        if which in still_open:
+            said.append((kind, which, size))
+        if kind in ("final", "going", "failed"):
+            still_open.discard(which)
+    if said and said[-1][0] == "going":
+        said[-1] = ("final", *said[-1][1:])
+    return count, said
+
+
+SCRIPTS = st.lists(st.builds(legal, st.none() | st.integers(1, 4), REPORTS), min_size=2, max_size=5)
 # What may happen next. Who is dead, or has nothing to do, does nothing.
 EVENTS = [
     st.just([lambda world: world.trial.step()]),
@@ -461,7 +522,7 @@ def test_processes_and_managers_may_die_while_others_write_to_the_pipe(script, l
     for event, *argument in chain(*lives):
         event(world, *argument)
     world.finish()
-    numbers = [(process, number) for process, number, _ in world.record.values]
+    numbers = [(process, number) for process, number, *_ in world.record.values]
     assert numbers == sorted(set(numbers))
     assert world.on_disk(world.processes - 1) == world.trial.sent
     printed = [int(number) for number in re.findall(rb"<(\d+)>", world.text)]
@@ -473,7 +534,8 @@ def test_processes_and_managers_may_die_while_others_write_to_the_pipe(script, l
 
 def adopted(state: str = OPEN, last_seq: int = 3) -> ManagerConnection:
     """Return the conversation of a manager that has just come, behind the rest of a line."""
-    connection = ManagerConnection.adopted(MAX_LINE, state, last_seq, "s", resends=True)
+    phases = [0] if state is OPEN else []
+    connection = ManagerConnection.adopted(MAX_LINE, state, last_seq, "s", True, phases)
     assert list(connection.receive(b"the rest of a line\n")) == []
     return connection
 
@@ -523,7 +585,7 @@ def test_another_process_of_the_trial_is_in_step_by_its_hello():
 
 
 def test_a_message_that_no_stack_can_take_does_not_hold_up_those_behind_it():
-    connection = ManagerConnection.adopted(1_000_000, OPEN, 3, "s", resends=True)
+    connection = ManagerConnection.adopted(1_000_000, OPEN, 3, "s", True, [0])
     deep = b'@mpx {"type":"intermediate","seq":4,"value":' + b"[" * 200_000
     (error,) = connection.receive(b"\n" + deep + b"\n")
     assert str(error).startswith("nested too deeply")
@@ -531,7 +593,7 @@ def test_a_message_that_no_stack_can_take_does_not_hold_up_those_behind_it():
 
 
 def test_who_promised_nothing_is_neither_skipped_nor_awaited():
-    connection = ManagerConnection.adopted(MAX_LINE, OPEN, 3, "s", resends=False)
+    connection = ManagerConnection.adopted(MAX_LINE, OPEN, 3, "s", False, [0])
     assert list(connection.receive(b"a line\n")) == [b"a line\n"]
     assert numbers(connection, 9) == [9]
 
@@ -631,7 +693,7 @@ def welcome(seq: int) -> bytes:
 
 @pytest.mark.parametrize("kind", ["parameters", "no_more"])
 def test_an_answer_that_is_repeated_is_taken_in_once(kind):
-    world = World(SCRIPT[:1] if kind == "parameters" else [])
+    world = World(SCRIPT[1:2] if kind == "parameters" else [])
     world.go_on()
     world.trial.run()
     world.read()
@@ -656,9 +718,9 @@ def test_around_an_adoption_one_line_is_cut_short_and_all_others_arrive():
     stream = b"".join(b"<%d>\n%s" % (n, message) for n, message in enumerate(messages)) + b"<5>\n"
     for at in range(len(stream) + 1):
         first = ManagerConnection(MAX_LINE)
-        first.state = OPEN
+        first.state, first.open_phases = OPEN, {0}
         before = list(first.receive(stream[:at]))
-        second = ManagerConnection.adopted(MAX_LINE, OPEN, first.last_seq, "s", resends=True)
+        second = ManagerConnection.adopted(MAX_LINE, OPEN, first.last_seq, "s", True, [0])
         after = list(second.receive(stream[at:] + b"".join(messages)))
         assert [e["seq"] for e in before + after if isinstance(e, dict)] == [1, 2, 3, 4, 5]
         cut = stream[:at].rpartition(b"\n")[2] + stream[at:].partition(b"\n")[0]

@@ -29,6 +29,23 @@ PHASES = """
             phase.report_final([phase.index, "x" * 10_000])
 """
 ONE_PHASE = "import mpx\nmpx.get_next_parameter()\nmpx.report_final_result('x' * 10_000)\n"
+# Eight phases open at a time, some of which save, fail, or have no end; the last ends come together.
+BATCH = """
+    import mpx
+    batch = mpx.get_next_parameters(8)
+    for step in range(2):
+        for phase in reversed(batch):
+            phase.report_intermediate([phase.index, step])
+    batch[5].report_final([5, "alone"])
+    batch[2].save_checkpoint(__file__)
+    try:
+        with batch[6]:
+            raise ValueError("by hand")
+    except ValueError:
+        pass
+    batch.report_final([phase.index, "x" * 1000] for phase in batch if phase.index not in (5, 6))
+    mpx.get_next_parameters(8)
+"""
 # Fills the pipe, which takes 64 KiB, without asking for an ack.
 FLOOD = """
     import mpx
@@ -106,6 +123,42 @@ def test_a_manager_may_die_over_each_message(bench, is_recorded, is_seen):
     assert len(died_of) == 12
     check_that_it_all_arrived(bench)
     assert bench.is_orphaned(12) or not is_seen
+
+
+@pytest.mark.parametrize("is_recorded", [True, False], ids=["recorded", "lost"])
+def test_managers_die_while_eight_phases_are_open_and_all_arrives_once(bench, is_recorded):
+    """Each manager dies of the third message that it hears: those ahead of it may be lost as well."""
+    bench.parameters = list(range(8))
+    heard = []
+
+    def dying(usual):
+        def on_message(message):
+            heard.append(message["seq"])
+            if len(heard) % 3:
+                return usual(message)
+            if is_recorded:
+                usual(message)
+                bench.record()
+            deaths = len(heard) // 3
+            return bench.die(until=lambda: deaths % 2 or bench.is_orphaned())
+
+        return on_message
+
+    for kind in ("request", "intermediate", "checkpoint", "final", "failed"):
+        bench.on[kind] = dying(bench.on[kind])
+    assert bench.python(BATCH) == 0, bench.log()
+    assert len(heard) >= 24
+    assert bench.errors == []
+    steps = [[n, step] for step in range(2) for n in reversed(range(8))]
+    assert bench.of_phases("intermediate") == [(n, [n, step]) for n, step in steps]
+    ends = [
+        (5, [5, "alone"]),
+        (6, "ValueError"),
+        *((n, [n, "x" * 1000]) for n in (0, 1, 2, 3, 4, 7)),
+    ]
+    assert bench.of_phases("final", "failed") == ends
+    assert [m["phase_index"] for m in bench.heard if m["type"] == "checkpoint"] == [2]
+    assert bench.connection.open_phases == set()
 
 
 def test_a_trial_that_computes_meanwhile_never_knows(bench):

@@ -17,6 +17,7 @@ from mpx.protocol import (
     FROM_TRIAL,
     IDLE,
     OPEN,
+    Given,
     ManagerConnection,
     TrialConnection,
 )
@@ -26,12 +27,13 @@ SEND_FROM_TRIAL = {
     "hello": lambda trial: trial.hello("test", 1, "a new session"),
     "request": lambda trial: trial.request(),
     "intermediate": lambda trial: trial.intermediate(0.5),
+    "checkpoint": lambda trial: trial.checkpoint("/w.json"),
     "final": lambda trial: trial.final({"default": 1}),
     "failed": lambda trial: trial.failed("ValueError", "bad", "Traceback …"),
 }
 SEND_FROM_MANAGER = {
     "welcome": lambda manager: manager.welcome(),
-    "parameters": lambda manager: manager.parameters(7, 3, '{"lr":0.1}'),
+    "parameters": lambda manager: manager.parameters([Given(7, 3, '{"lr":0.1}')]),
     "no_more": lambda manager: manager.no_more("the tuner has no more parameters"),
     "ack": lambda manager: manager.ack(),
     "verdict": lambda manager: manager.verdict("the assessor stopped it at its 3rd result"),
@@ -59,15 +61,16 @@ def heard(manager, *writes):
     return [event for data in writes for event in manager.receive(data)]
 
 
-def pair_in(state, **limits):
-    """Return both sides of a conversation that has come to `state`."""
+def pair_in(state, batch=None, **limits):
+    """Return both sides of a conversation that has come to `state`, asking for a batch of so many."""
     trial, manager = TrialConnection(**limits), ManagerConnection(trial_limit(limits))
     heard(manager, *say(trial.hello, "test", 1, "s"))
     trial.receive(manager.welcome())
     if state is not IDLE:
-        heard(manager, *say(trial.request))
+        heard(manager, *say(trial.request, batch))
     if state is OPEN:
-        trial.receive(manager.parameters(0, 0, "{}"))
+        given = [Given(number, number, "{}") for number in range(batch or 1)]
+        trial.receive(manager.parameters(given, batch is not None))
     assert trial.state is manager.state is state
     return trial, manager
 
@@ -108,7 +111,7 @@ def test_what_a_trial_sends_moves_both_sides_alike_or_neither(state, kind):
         with pytest.raises(LocalProtocolError, match=f"'{kind}' cannot be sent now: {state}"):
             SEND_FROM_TRIAL[kind](trial)
         assert (trial.state, trial.seq) == (state, seq)
-        (refused,) = heard(manager, tagged(type=kind, seq=seq + 1, value=1))
+        (refused,) = heard(manager, tagged(type=kind, seq=seq + 1, value=1, path="/w"))
         assert isinstance(refused, RemoteProtocolError)
         assert str(refused) == f"'{kind}' is not allowed now: {state}"
         assert refused.seq == seq + 1
@@ -138,6 +141,75 @@ def test_what_the_manager_sends_moves_both_sides_alike_or_neither(state, kind):
         assert trial.state is manager.state is after
 
 
+PHASES = st.none() | st.integers(0, 7)
+MOVES = st.lists(
+    st.tuples(st.just("request"), st.none() | st.integers(1, 4))
+    | st.tuples(st.just("parameters"), st.integers(1, 4))
+    | st.tuples(st.sampled_from(["intermediate", "checkpoint", "final", "final", "failed"]), PHASES)
+    | st.tuples(st.sampled_from(["no_more", "error", "ack", "verdict", "hello"]), st.none()),
+    max_size=25,
+)
+
+
+@given(moves=MOVES)
+def test_both_sides_agree_on_what_is_open_whatever_is_said_and_refused(moves):
+    """Against a model of one line: what is open, or None while the trial waits for parameters."""
+    trial, manager = pair_in(IDLE)
+    still_open, asked, begun = set(), False, 0
+    for kind, which in moves:
+        if kind in FROM_TRIAL:
+            named = which if which is not None else [*still_open, None][0]
+            is_legal = {"hello": True, "request": not asked}.get(
+                kind, named in still_open and (which is not None or len(still_open) == 1)
+            )
+            check_a_move_of_the_trial(trial, manager, kind, which, is_legal)
+            if kind in ("request", "hello") and is_legal:
+                still_open, asked = set(), kind == "request"
+            elif kind in ("final", "failed") and is_legal:
+                still_open.discard(named)
+        elif kind == "parameters" and asked:
+            given = [Given(n, n, "[]") for n in range(begun, begun + which)]
+            (answer,) = trial.receive(manager.parameters(given, is_batch=True))
+            assert [phase["phase_index"] for phase in answer["phases"]] == [n for n, *_ in given]
+            still_open, asked, begun = {n for n, *_ in given}, False, begun + which
+        elif asked or kind in ("ack", "verdict"):
+            trial.receive(SEND_FROM_MANAGER[kind](manager))
+            asked = asked and kind not in ("no_more", "error")
+        state = ASKED if asked else OPEN if still_open else IDLE
+        assert (trial.state, trial.open_phases) == (state, still_open)
+        assert (manager.state, manager.open_phases) == (state, still_open)
+
+
+def check_a_move_of_the_trial(trial, manager, kind, phase_index, is_legal):
+    """It is taken in with the phase it is about, or refused by both sides with the same words."""
+    about = {"phase_index": phase_index} if kind not in ("hello", "request") else {}
+    send = {
+        "hello": lambda: trial.hello("test", 1, "another"),
+        "request": lambda: trial.request(phase_index),
+        "failed": lambda: trial.failed("E", "bad", "", **about),
+    }.get(kind, lambda: getattr(trial, kind)("/x", **about))
+    if is_legal:
+        only = manager.only_open()
+        send()
+        (message,) = heard(manager, *written(trial))
+        assert manager.last_seq == trial.seq
+        if kind == "hello":
+            trial.receive(manager.welcome())
+        elif kind != "request":
+            assert manager.about == (only if phase_index is None else phase_index)
+            assert message.get("phase_index") == phase_index
+    else:
+        with pytest.raises(LocalProtocolError) as refused_here:
+            send()
+        named = {name: value for name, value in about.items() if value is not None}
+        raw = tagged(type=kind, seq=trial.seq + 1, value=1, path="/w", **named)
+        (refused_there,) = heard(manager, raw)
+        assert refused_there.seq == trial.seq + 1
+        assert [str(refused_here.value).partition(": ")[2]] == [
+            str(refused_there).partition(": ")[2]
+        ]
+
+
 def test_a_whole_conversation_carries_its_values():
     trial, manager = TrialConnection(), ManagerConnection()
     (hello,) = heard(manager, *say(trial.hello, "mpx-python", 42, "token"))
@@ -145,7 +217,7 @@ def test_a_whole_conversation_carries_its_values():
     assert manager.greeted
     assert trial.receive(manager.welcome())[0]["session"] == "token"
     heard(manager, *say(trial.request))
-    (given_parameters,) = trial.receive(manager.parameters(7, 3, '{"lr":0.1}'))
+    (given_parameters,) = trial.receive(manager.parameters([Given(7, 3, '{"lr":0.1}')]))
     assert given_parameters["parameters"] == {"lr": 0.1}
     assert (given_parameters["parameter_id"], given_parameters["phase_index"]) == (7, 3)
     (intermediate,) = heard(manager, *say(trial.intermediate, [0.1, 0.2]))
@@ -161,18 +233,19 @@ def test_the_least_trial_needs_no_hello_and_no_numbers():
     manager = ManagerConnection()
     (request,) = heard(manager, b'@mpx {"type":"request"}\n')
     assert request == {"type": "request"}
-    assert manager.parameters(0, 0, "{}").startswith(b'{"type":"parameters","seq":0,')
+    assert manager.parameters([Given(0, 0, "{}")]).startswith(b'{"type":"parameters","seq":0,')
     heard(manager, tagged(type="final", value=1))
     heard(manager, tagged(type="request"))
     assert manager.state is ASKED
     assert not manager.greeted
 
 
-def test_a_manager_can_close_a_phase_from_its_side():
-    trial, manager = pair_in(OPEN)
-    manager.close_phase()
-    (refused,) = heard(manager, *say(trial.final, 1))
-    assert isinstance(refused, RemoteProtocolError)
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_manager_can_close_phases_from_its_side(batch):
+    trial, manager = pair_in(OPEN, batch)
+    manager.close_phases()
+    (refused,) = heard(manager, *say(trial.final, 1, batch and 0))
+    assert str(refused) == f"'final' is not allowed now: {IDLE}"
     heard(manager, *say(trial.request))
     assert trial.state is manager.state is ASKED
 
@@ -204,7 +277,7 @@ def test_a_second_process_hears_nothing_that_was_meant_for_the_first():
     heard(manager, *say(first.hello, "test", 1, "the first's second life"))
     left_unread += manager.welcome()
     heard(manager, *say(first.request))
-    left_unread += manager.parameters(0, 0, '{"of":"the first"}')
+    left_unread += manager.parameters([Given(0, 0, '{"of":"the first"}')])
     left_unread += manager.ack()
     left_unread += manager.violation(RemoteProtocolError("yours", 1))
     second = TrialConnection()
@@ -212,7 +285,7 @@ def test_a_second_process_hears_nothing_that_was_meant_for_the_first():
     (welcome,) = second.receive(left_unread + manager.welcome())
     assert welcome["session"] == "t"
     heard(manager, *say(second.request))
-    (reply,) = second.receive(manager.parameters(1, 1, '{"of":"the second"}'))
+    (reply,) = second.receive(manager.parameters([Given(1, 1, '{"of":"the second"}')]))
     assert reply["parameters"] == {"of": "the second"}
 
 
@@ -251,7 +324,7 @@ def test_the_limit_of_the_welcome_is_the_trials_from_then_on():
 
 def test_half_a_line_of_a_manager_that_died_is_dropped():
     trial, manager = pair_in(ASKED)
-    whole = manager.parameters(0, 0, '{"a":1}')
+    whole = manager.parameters([Given(0, 0, '{"a":1}')])
     assert trial.receive(whole[:20]) == []
     (welcome,) = trial.receive(manager.welcome())  # it begins with a newline
     assert welcome["type"] == "welcome"
@@ -293,7 +366,7 @@ def test_an_answer_settles_all_up_to_its_number(state, kind):
         heard(manager, *say(trial.hello, "test", 2, "s"))
     elif kind == "ack":
         heard(manager, *say(trial.request))
-        trial.receive(manager.parameters(0, 0, "{}"))
+        trial.receive(manager.parameters([Given(0, 0, "{}")]))
         heard(manager, *say(trial.intermediate, 1), *say(trial.final, 2))
     assert trial.unsettled()
     trial.receive(SEND_FROM_MANAGER[kind](manager))
@@ -324,7 +397,7 @@ def test_a_trial_that_holds_much_should_ask_for_an_ack(count, size):
         trial.intermediate("x" * size)
     trial.intermediate(1)
     assert trial.holds_much
-    (*_, last) = heard(manager, *written(trial), *say(trial.intermediate, 2, True))
+    (*_, last) = heard(manager, *written(trial), *say(trial.intermediate, 2, None, True))
     assert last["ack"] is True
     trial.receive(manager.ack())
     assert not trial.holds_much
@@ -365,7 +438,10 @@ def test_a_hello_that_promises_nothing_takes_an_earlier_promise_back(promise):
         (b'{"type":"request"', "not a JSON object with a `type`: "),
         (b"\xff\xfe", "not a JSON object with a `type`: \\xff\\xfe"),
         (b"x" * 100, "not a JSON object with a `type`: " + "x" * 80 + "…"),
-        (b'{"type":"parameters"}', "unknown message type 'parameters' (known: failed, final, "),
+        (
+            b'{"type":"parameters"}',
+            "unknown message type 'parameters' (known: checkpoint, failed, ",
+        ),
         (b'{"type":7}', "unknown message type 7 (known: "),
         (b'{"type":"' + b"x" * 500 + b'"}', "unknown message type '" + "x" * 79 + " (known: "),
         (b'{"type":"request","seq":"1"}', "`seq` numbers a trial's messages from 1; found '1'"),
@@ -374,6 +450,36 @@ def test_a_hello_that_promises_nothing_takes_an_earlier_promise_back(promise):
         (b'{"type":"request","seq":null}', "`seq` numbers a trial's messages from 1; found None"),
         (b'{"type":"request","seq":-1}', "`seq` numbers a trial's messages from 1; found -1"),
         (b'{"type":"request","seq":%d}' % 2**64, "`seq` numbers a trial's messages from 1; found"),
+        (b'{"type":"request","count":0}', "the `count` of 'request' is from 1 to 10000; found 0"),
+        (b'{"type":"request","count":10001}', "the `count` of 'request' is from 1 to 10000; found"),
+        (
+            b'{"type":"request","count":"3"}',
+            "the `count` of 'request' is from 1 to 10000; found '3",
+        ),
+        (
+            b'{"type":"request","count":null}',
+            "the `count` of 'request' is from 1 to 10000; found N",
+        ),
+        (
+            b'{"type":"final","value":1,"phase_index":"0"}',
+            "the `phase_index` of 'final' is a whole ",
+        ),
+        (b'{"type":"failed","phase_index":0.0}', "the `phase_index` of 'failed' is a whole number"),
+        (
+            b'{"type":"checkpoint","path":"/w","phase_index":false}',
+            "the `phase_index` of 'checkpoint'",
+        ),
+        (b'{"type":"checkpoint"}', "the `path` of 'checkpoint' is not an absolute"),
+        (b'{"type":"checkpoint","path":{}}', "the `path` of 'checkpoint' is not an absolute"),
+        (b'{"type":"checkpoint","path":"w"}', "the `path` of 'checkpoint' is not an absolute"),
+        (
+            b'{"type":"checkpoint","path":"/a\\u0000"}',
+            "the `path` of 'checkpoint' is not an absolute",
+        ),
+        (
+            b'{"type":"checkpoint","path":"/\\udcff"}',
+            "the `path` of 'checkpoint' is not an absolute",
+        ),
         (b'{"type":"final"}', "'final' has no `value`"),
         (b'{"type":"intermediate","vaule":1}', "'intermediate' has no `value`"),
         (b'{"type":"failed","error":"boom"}', "the `error` of 'failed' is not an object"),
@@ -395,10 +501,44 @@ def test_a_bad_line_is_described_and_the_conversation_goes_on(line, said):
     assert final["value"] == 1
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "12 phases are open: name one by its `phase_index` (0, 1, 2, 3, 4, 5, 6, 7 …)"),
+        ({"phase_index": 12}, "phase 12 is not open (open: 0, 1, 2, 3, 4, 5, 6, 7 …)"),
+        ({"phase_index": -1}, "phase -1 is not open (open: 0, 1, 2, 3, 4, 5, 6, 7 …)"),
+        ({"phase_index": "0"}, "the `phase_index` of 'final' is a whole number; found '0'"),
+    ],
+)
+def test_a_report_in_a_batch_that_names_no_open_phase_changes_nothing(fields, said):
+    trial, manager = pair_in(OPEN, 12)
+    (error,) = heard(manager, tagged(type="final", seq=3, value=1, **fields))
+    assert str(error).replace("'final' is not allowed now: ", "") == said
+    assert (error.seq, manager.last_seq) == (3, 2)
+    (told,) = trial.receive(manager.violation(error)) or [None]
+    assert told is None  # it did not send that
+    assert manager.open_phases == trial.open_phases == {*range(12)}
+
+
+@pytest.mark.parametrize(("state", "answers"), [(IDLE, True), (ASKED, False), (OPEN, True)])
+def test_a_request_that_cannot_be_read_is_answered_unless_another_one_waits(state, answers):
+    _, manager = pair_in(state)
+    (error,) = heard(manager, b'@mpx {"type":"request","count":0}\n')
+    assert (error.answers, error.seq, manager.state) == (answers, 0, state)
+
+
+def test_a_message_with_a_flaw_does_not_hold_up_those_behind_it():
+    manager = ManagerConnection.adopted(10_000, OPEN, 3, "s", True, [0])
+    flawed, good = tagged(type="final", seq=4), tagged(type="final", seq=5, value=1)
+    error, final = heard(manager, b"\n" + flawed + good)
+    assert (error.seq, final["seq"]) == (4, 5)
+    assert heard(manager, flawed) == []  # what is sent again is taken in, or refused, once
+
+
 def test_an_answer_too_deep_for_the_trials_stack_is_an_error_and_ends_the_request():
     trial, manager = pair_in(ASKED)
     with pytest.raises(RemoteProtocolError, match="nested too deeply"):
-        trial.receive(manager.parameters(0, 0, "[" * 200_000 + "]" * 200_000))
+        trial.receive(manager.parameters([Given(0, 0, "[" * 200_000 + "]" * 200_000)]))
     assert trial.state is IDLE
 
 
@@ -409,7 +549,7 @@ def test_while_an_event_is_handled_what_stands_behind_it_is_not_taken_in():
     events = manager.receive(b"@mpx " + b"x" * 20_000 + b"\n" + after_that)
     assert isinstance(next(events), RemoteProtocolError)
     assert manager.state is OPEN
-    manager.close_phase()
+    manager.close_phases()
     assert next(events)["type"] == "request"
     assert manager.last_seq == trial.seq
 
@@ -547,12 +687,14 @@ JSON = st.recursive(
 
 @given(value=JSON, texts=st.lists(TEXTS, min_size=1, max_size=5), places=PLACES)
 def test_pieces_survive_other_writers_and_any_cutting(value, texts, places):
-    trial, manager = pair_in(OPEN, atomic=40)
-    writes = [*say(trial.intermediate, value), *say(trial.final, value)]
+    trial, manager = pair_in(OPEN, 2, atomic=60)
+    writes = [*say(trial.intermediate, value, 1), *say(trial.final, value, 0)]
     stream = b"".join(texts[i % len(texts)] + data for i, data in enumerate(writes))
     whole = joined(heard(manager, stream))
-    assert [m["value"] for m in whole if isinstance(m, dict)] == [value, value]
-    _, again = pair_in(OPEN)
+    messages = [m for m in whole if isinstance(m, dict)]
+    assert [(m["value"], m["phase_index"]) for m in messages] == [(value, 1), (value, 0)]
+    assert manager.open_phases == {1}
+    _, again = pair_in(OPEN, 2)
     assert joined(heard(again, *cut(stream, places))) == whole
 
 
@@ -753,12 +895,17 @@ def test_any_cutting_of_what_the_manager_writes_gives_the_same_messages(places):
         trial, manager = TrialConnection(), ManagerConnection()
         heard(manager, *say(trial.hello, "test", 1, "s"))
         stream = manager.welcome()
-        heard(manager, *say(trial.request))
-        stream += manager.parameters(0, 0, '{"a":"é"}')
-        heard(manager, tagged(type="final", seq=3, value=1))
+        heard(manager, *say(trial.request, 2))
+        given = [Given(0, 0, '{"a":"é"}'), Given(1, 1, "[]", 0, "w")]
+        stream += manager.parameters(given, is_batch=True)
+        heard(manager, tagged(type="final", seq=3, value=1, phase_index=1))
         stream += manager.ack() + manager.violation(RemoteProtocolError("odd", 3))
         return [message for data in by(stream) for message in trial.receive(data)]
 
     whole = conversation(by=lambda stream: [stream])
     assert [message["type"] for message in whole] == ["welcome", "parameters", "ack"]
+    assert whole[1]["phases"] == [
+        {"parameter_id": 0, "phase_index": 0, "parameters": {"a": "é"}},
+        {"parameter_id": 1, "phase_index": 1, "parent": 0, "checkpoint": "w", "parameters": []},
+    ]
     assert conversation(by=lambda stream: cut(stream, places)) == whole

@@ -784,13 +784,21 @@ def check_that_it_said_so(bench, kind):
     assert not (bench.root / "unsent.draft").exists()
 
 
-def test_a_line_that_the_manager_cannot_read_is_an_error_in_the_trial(bench):
-    bench.on["final"] = lambda message: bench.connection.violation(
-        RemoteProtocolError("unreadable")
+@pytest.mark.parametrize("kind", ["checkpoint", "final"])
+def test_a_line_that_the_manager_cannot_read_is_an_error_in_the_trial(bench, kind):
+    bench.on[kind] = lambda message: bench.connection.violation(RemoteProtocolError("unreadable"))
+    code = bench.python(
+        """
+        import mpx
+        phase = next(mpx.phases())
+        phase.save_checkpoint("trial.py")
+        print("saved")
+        phase.report_final(1)
+        """
     )
-    code = bench.python("import mpx\nmpx.get_next_parameter()\nmpx.report_final_result(1)")
     assert code == 1
     assert "ProtocolError: unreadable" in bench.log()
+    assert ("saved" in bench.log()) == (kind == "final")
 
 
 def test_a_trial_that_has_ended_is_said_so(tmp_path, monkeypatch):
@@ -916,12 +924,17 @@ def test_the_sdk_loads_nothing_that_it_does_not_need():
 
 @pytest.mark.parametrize("minor", [7, 8, 9, 10, 11, 12, 13, 14])
 def test_the_sdk_runs_in_every_interpreter_that_a_trial_may_use(bench, minor):
-    bench.parameters = [{"n": math.inf}, {"n": 0}, {"n": 2}]
+    bench.parameters = [7, 8, {"n": math.inf}, {"n": 0}, {"n": 2}]
     code = bench.python(
         """
         import subprocess, sys, mpx, mpx.tuner, mpx.errors
         import mpx.compat.nni as nni, mpx.compat.nni.tuner
         import mpx.compat.nni.multi_phase.multi_phase_tuner
+        batch = mpx.get_next_parameters(2)
+        with batch[1] as phase:
+            phase.save_checkpoint("trial.py")
+            phase.save_checkpoint(".")
+        batch.report_final(phase.parameters for phase in batch)
         for phase in mpx.phases(on_error="continue"):
             with phase:
                 subprocess.check_call("echo hi; cat", shell=True)
@@ -935,8 +948,9 @@ def test_the_sdk_runs_in_every_interpreter_that_a_trial_may_use(bench, minor):
         interpreter(minor),
     )
     assert code == 0, bench.log()
-    assert bench.values("intermediate") == [{"__set__": [float(i)]} for i in range(3)]
-    assert bench.values() == [[0, "x" * 100_000], [0.5, "x" * 100_000]]
+    assert bench.types()[:6] == ["hello", "request", *["checkpoint"] * 2, "final", "final"]
+    assert bench.values("intermediate") == [{"__set__": [float(i)]} for i in range(2, 5)]
+    assert bench.values() == [7, 8, [0, "x" * 100_000], [0.5, "x" * 100_000]]
     assert bench.heard[-6]["error"]["message"] == "division by zero"
     assert "nni: dropped: a result was reported, but no phase is open" in bench.log()
     assert bench.log().endswith(f"{minor}\n")

@@ -47,11 +47,17 @@ class AdaptedTuner:
                 f"{type(tuner).__name__} is no tuner: it has no `generate_parameters` method"
             )
         self._wants_trial_ids = _Signature.of(self._generate_many).names("trial_job_ids")
+        self._takes_trial_id = _Signature.of(self._generate_many).takes("trial_job_id")
         self._takes_callback = _Signature.of(self._generate_many or generate).takes("st_callback")
         self._generate_first = self._generate_one if generate is None else self._first(generate)
         self._generate = self._generate_one if generate is None else adapt(generate, 1)
         self._receive = self._adapted("receive_trial_result", 3, customized=False)
+        old = self._own("receive_customized_trial_result")
+        self._old_receiver = None if old is None else adapt(old, 3)
         self._receive_customized = self._customized_receiver()
+        self._takes_checkpoint = _Signature.of(self._own("receive_trial_result")).takes(
+            "checkpoint"
+        )
         self._phase_end = self._adapted("phase_end", 2)
         self.trial_end = self._adapted("trial_end", 2)
         both = (self._own("save_checkpoint"), self._own("load_checkpoint"))
@@ -134,18 +140,62 @@ class AdaptedTuner:
         return lambda parameter_id, trial_id, **more: generate(parameter_id, **more)
 
     def generate_next(self, parameter_id: int, trial_id: str) -> Any:
-        """Return the parameters of one phase of a running trial; None if there are no more."""
-        try:
-            return self._generate(parameter_id, trial_id)
-        except NoMoreTrialError:
-            return None
+        """Return the parameters of one phase of a running trial; None if there are no more.
+
+        Raises:
+            NoMoreTrialError: there are no more, and the tuner may say why.
+        """
+        return self._generate(parameter_id, trial_id)
+
+    def generate_batch(self, parameter_ids: Sequence[int], trial_id: str) -> list[Any]:
+        """Return the parameters of several phases of a running trial, or of as many as there are.
+
+        Raises:
+            NoMoreTrialError: there are none, and the tuner may say why.
+            TunerError: there are none for one phase, and some for a later one.
+        """
+        if self._generate_many is None:
+            return self._generate_until_none(parameter_ids, trial_id)
+        found = self._generate_for(trial_id, parameter_ids)
+        count = next((n for n, each in enumerate(found) if each is None), len(found))
+        if any(each is not None for each in found[count:]):
+            raise TunerError(
+                f"generate_multiple_parameters returned None at position {count} of {len(found)} and"
+                f" parameters behind it, for the phases of one trial ({trial_id}), which have them in"
+                " order; where there are no more, return a shorter list"
+            )
+        return list(found[:count])
+
+    def _generate_until_none(self, parameter_ids: Sequence[int], trial_id: str) -> list[Any]:
+        found: list[Any] = []
+        for parameter_id in parameter_ids:
+            try:
+                parameters = self.generate_next(parameter_id, trial_id)
+            except NoMoreTrialError:
+                if not found:
+                    raise
+                break
+            if parameters is None:
+                break
+            found.append(parameters)
+        return found
 
     def _generate_one(self, parameter_id: int, trial_id: str) -> Any:
-        found = self._generate_list([parameter_id], [trial_id], {})
+        found = self._generate_for(trial_id, [parameter_id])
         return found[0] if found else None
 
+    def _generate_for(self, trial_id: str, parameter_ids: Sequence[int]) -> Sequence[Any]:
+        more = {"trial_job_id": trial_id} if self._takes_trial_id else {}
+        return self._generate_list(parameter_ids, [trial_id] * len(parameter_ids), more)
+
     def receive(
-        self, parameter_id: int, parameters: Any, value: Any, trial_id: str, customized: bool
+        self,
+        parameter_id: int,
+        parameters: Any,
+        value: Any,
+        trial_id: str,
+        customized: bool,
+        checkpoint: str | None = None,
     ) -> None:
         """Tell of a final result.
 
@@ -155,9 +205,14 @@ class AdaptedTuner:
             value: as reported.
             trial_id: the phase's trial.
             customized: the user chose the parameters; not all tuners care for such results.
+            checkpoint: path of what the phase has saved.
         """
         receive = self._receive_customized if customized else self._receive
-        receive(parameter_id, parameters, value, trial_id)
+        takes_it = self._takes_checkpoint and receive is not self._old_receiver
+        if checkpoint is not None and takes_it:
+            receive(parameter_id, parameters, value, trial_id, checkpoint=checkpoint)
+        else:
+            receive(parameter_id, parameters, value, trial_id)
 
     def phase_end(self, parameter_id: int, success: bool, trial_id: str, customized: bool) -> None:
         """Tell of the end of a phase."""
@@ -171,9 +226,8 @@ class AdaptedTuner:
         mpx, show it by naming the argument `customized`.
         """
         method = self._own("receive_trial_result")
-        old = self._own("receive_customized_trial_result")
-        if old is not None:
-            return adapt(old, 3)
+        if self._old_receiver is not None:
+            return self._old_receiver
         accepts = getattr(self.tuner, "_accept_customized", False)
         if accepts or _Signature.of(method).names("customized"):
             return self._adapted("receive_trial_result", 3, customized=True)
@@ -267,7 +321,7 @@ def _is_inherited_from_nni(method: Callable[..., Any] | None) -> bool:
     return getattr(method, "of_base_class", False)
 
 
-def _nothing(*_: Any) -> None:
+def _nothing(*_: Any, **__: Any) -> None:
     """Stand in for a method the tuner does not have."""
 
 

@@ -7,7 +7,7 @@ After the first exception that an assessor lets out it is not called again, but 
 curve is good then, so that no trial waits for a verdict that never comes.
 
 After a crash or a stop the assessor is rebuilt: its calls on record are made again, in order. The last
-verdict on each trial is answered anew, for it may have died with the manager.
+verdict on each phase is answered anew, for it may have died with the manager.
 """
 
 from __future__ import annotations
@@ -79,14 +79,25 @@ class AssessorHost(Host[AssessorCall]):
         self._answers.append(AssessorLoaded())
 
     def _replay(self, calls: Iterable[Assess | PhaseOver | TrialOver]) -> None:
-        last: dict[str, Verdict] = {}
+        last: dict[tuple[str, int], Verdict] = {}
         for call in calls:
             if isinstance(call, Assess):
-                last[call.trial_id] = Verdict(call, self._is_good(call), self._judges_trials)
+                verdict = Verdict(call, self._is_good(call), self._judges_trials)
+                last[call.trial_id, call.phase_index] = verdict
             else:
-                last.pop(call.trial_id, None)
+                self._forget_verdicts(last, call)
                 self._ACTIONS[type(call)](self, call)
         self._answers.extend(last.values())
+
+    def _forget_verdicts(
+        self, last: dict[tuple[str, int], Verdict], call: PhaseOver | TrialOver
+    ) -> None:
+        """Nobody waits for a verdict on what has ended."""
+        if isinstance(call, PhaseOver):
+            last.pop((call.trial_id, call.phase_index), None)
+        else:
+            for key in [key for key in last if key[0] == call.trial_id]:
+                del last[key]
 
     def _is_good(self, call: Assess) -> bool:
         name = self._name(call.trial_id, call.phase_index)

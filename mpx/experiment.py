@@ -266,14 +266,16 @@ class Experiment:
         if answer.is_promised:
             self._phases.offers.promised.add(answer.parameter_id)
         trial = self._phases.asking.pop(answer.parameter_id, None)
-        if trial is None:
-            return  # its trial has ended, or the experiment is stopping
-        row, trial.asking = trial.asking, None
-        assert row is not None
+        if trial is None:  # its trial has ended, or the experiment is stopping
+            if self._phases.on_late_parameters(answer):
+                self._trials.fill()
+                self._check_end()
+            return
+        row = trial.asking.pop(answer.parameter_id)
         if trial.row.status is TrialStatus.WAITING:
-            self._trials.on_first_parameters(trial, row, answer.text)
+            self._trials.on_first_parameters(trial, row, answer)
         else:
-            self._phases.on_parameters(trial, row, answer.text)
+            self._phases.on_parameters(trial, row, answer)
 
     def on_failure(
         self, error: ErrorRecord, what: str = "the tuner failed", tells_tuner: bool = False
@@ -360,7 +362,7 @@ class Experiment:
 
     def _check_end(self) -> None:
         """End the experiment when nothing runs and nothing more may begin."""
-        if self._trials or self._finishing:
+        if self._trials or self._phases.offers.late or self._finishing:
             return
         if self.row.status is ExperimentStatus.RUNNING:
             reason = self._trials.why_none() or (self._trials.tuner_is_empty and NO_MORE)

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -36,17 +36,17 @@ from mpx.rows import (
     phase_row,
     trial_row,
 )
-from mpx.tuner_calls import Ask, AskFirst, Import, PhaseEnd, Recorded, Tell, TrialEnd
+from mpx.tuner_calls import Ask, AskBatch, AskFirst, Import, PhaseEnd, Recorded, Tell, TrialEnd
 from mpx.wire import decode
 
 _ASKS = """SELECT p.asked AS number, p.parameter_id, t.trial_id, p.phase_index = 0 AS first,
     p.parameters, 1 AS answered FROM phases p JOIN trials t USING (sequence_id) WHERE p.asked > ?1
     UNION ALL SELECT asked, parameter_id, trial_id, first, NULL, 0 FROM unanswered WHERE asked > ?1
     ORDER BY number, parameter_id"""
-_PHASE_ENDS = """SELECT p.told AS number, p.parameter_id, t.trial_id, p.value, p.customized
+_PHASE_ENDS = """SELECT p.told AS number, p.parameter_id, t.trial_id, p.value, p.customized, p.checkpoint
     FROM phases p JOIN trials t USING (sequence_id) WHERE p.told > ? ORDER BY number"""
 _TRIAL_ENDS = """SELECT t.told AS number, t.trial_id, p.parameter_id, t.exit_status = 0
-    AND t.status != 'EARLY_STOPPED' AS success FROM trials t
+    AND t.status != 'EARLY_STOPPED' AND t.counts AS success FROM trials t
     JOIN phases p ON p.sequence_id = t.sequence_id AND p.phase_index = 0 WHERE t.told > ? ORDER BY number"""
 _IMPORTS = "SELECT told AS number, data FROM inbox WHERE told > ? ORDER BY number"
 _PARAMETERS = """SELECT parameter_id, parameters FROM phases WHERE parameters IS NOT NULL
@@ -59,7 +59,7 @@ _ASSESSED = """SELECT i.assessed AS number, t.trial_id, p.phase_index, i.value, 
 _PHASES_ASSESSED = """SELECT p.assessed AS number, t.trial_id, p.phase_index, p.status
     FROM phases p JOIN trials t USING (sequence_id) WHERE p.assessed IS NOT NULL ORDER BY number"""
 _TRIALS_ASSESSED = """SELECT assessed AS number, trial_id, exit_status = 0
-    AND status != 'EARLY_STOPPED' AS success FROM trials
+    AND status != 'EARLY_STOPPED' AND counts AS success FROM trials
     WHERE assessed IS NOT NULL ORDER BY number"""
 _UNTOLD_PHASES = """SELECT p.*, t.trial_id FROM phases p JOIN trials t USING (sequence_id)
     WHERE p.told IS NULL AND p.counts AND p.parameters IS NOT NULL
@@ -67,12 +67,16 @@ _UNTOLD_PHASES = """SELECT p.*, t.trial_id FROM phases p JOIN trials t USING (se
 _UNTOLD_TRIALS = """SELECT * FROM trials WHERE told IS NULL AND status NOT IN ('WAITING', 'RUNNING')
     ORDER BY sequence_id"""
 _OFFERS = """SELECT p.parameter_id, max(p.parameters) AS parameters,
-    max(t.attempt) AS attempt, max(p.customized) AS customized
+    max(t.attempt) AS attempt, max(p.customized) AS customized, max(p.parent) AS parent
     FROM phases p JOIN trials t USING (sequence_id)
     WHERE p.parameter_id IN (SELECT parameter_id FROM phases WHERE NOT counts)
     GROUP BY p.parameter_id HAVING sum(p.counts) = 0 AND max(p.parameters) IS NOT NULL
-    UNION ALL SELECT parameter_id, parameters, 0, customized FROM offered
+    UNION ALL SELECT parameter_id, parameters, 0, customized, NULL FROM offered
     ORDER BY 1"""
+_LATE = """SELECT p.*, t.trial_id FROM phases p JOIN trials t USING (sequence_id)
+    WHERE p.status = 'LOST' AND NOT p.counts AND p.parameters IS NULL AND p.asked IS NOT NULL"""
+_CHECKPOINTS = """SELECT parameter_id, checkpoint FROM phases
+    WHERE checkpoint IS NOT NULL AND value IS NOT NULL"""
 _NEXT = """SELECT
     (SELECT coalesce(max(id), 0) + 1 FROM phases) AS phase_id,
     max((SELECT coalesce(max(parameter_id), -1) + 1 FROM phases),
@@ -101,22 +105,26 @@ class LeftTrial:
         phases: how many phases it has begun.
         results: how many of them have a final result.
         first_parameter_id: of its first phase.
-        unended: its newest phase, if that has not ended.
+        unended: its phases that have not ended, in their order.
         state: where the conversation stands.
         last_seq: number of its last message on record.
         has_spoken: whether any message is on record.
         error: why its last message, a request, could not be met.
+        newest: parameter_id of the phase that its process was given last; None if those were several.
+        before: and of what it was given before that.
     """
 
     row: TrialRow
     phases: int
     results: int
     first_parameter_id: int
-    unended: PhaseRow | None
+    unended: list[PhaseRow]
     state: str
     last_seq: int
     has_spoken: bool
     error: str | None = None
+    newest: int | None = None
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +144,11 @@ class Past:
         best_score: of the best phase.
         trials: those that had not ended.
         offers: what is to be tried again.
+        late: what the tuner was asked for by trials that died before it answered, each with its trial's id.
         untold_phases: ended phases of which the tuner was not told, each with its trial's id.
         untold_trials: ended trials of which the tuner was not told, each with its first parameter_id.
         letters: names of those that are on record.
+        checkpoints: what phases that have a result have saved, parameter_id → path.
     """
 
     experiment: ExperimentRow
@@ -156,6 +166,8 @@ class Past:
     untold_phases: list[tuple[PhaseRow, str]]
     untold_trials: list[tuple[TrialRow, int]]
     letters: frozenset[str] = frozenset()
+    checkpoints: Mapping[int, str] = field(default_factory=dict)
+    late: Sequence[tuple[PhaseRow, str]] = ()
 
 
 class StoredHistory:
@@ -244,7 +256,9 @@ def _asks(rows: Iterator[sqlite3.Row]) -> Iterator[tuple[int, Recorded]]:
             if ask["parameters"] is not None or not ask["answered"]
         }
         ids, trials = [ask["parameter_id"] for ask in asks], [ask["trial_id"] for ask in asks]
-        call = AskFirst(ids, trials) if asks[0]["first"] else Ask(ids[0], trials[0])
+        call: AskFirst | Ask | AskBatch = AskFirst(ids, trials)
+        if not asks[0]["first"]:
+            call = Ask(ids[0], trials[0]) if len(ids) == 1 else AskBatch(ids, trials[0])
         yield number, Recorded(call, answers)
 
 
@@ -256,7 +270,7 @@ def _phase_end(row: sqlite3.Row) -> tuple[int, Recorded]:
     )
     call: Tell | PhaseEnd = PhaseEnd(parameter_id, trial_id, customized)
     if row["value"] is not None:
-        call = Tell(parameter_id, decode(row["value"]), trial_id, customized)
+        call = Tell(parameter_id, decode(row["value"]), trial_id, customized, row["checkpoint"])
     return row["number"], Recorded(call, {})
 
 
@@ -309,14 +323,22 @@ def _past(connection: sqlite3.Connection, found: sqlite3.Row) -> Past:
         best_score=_best_score(connection, experiment.best_phase),
         trials=_left_trials(connection),
         offers=[_offer(row) for row in connection.execute(_OFFERS)],
-        untold_phases=_untold_phases(connection),
+        untold_phases=_with_trials(connection, _UNTOLD_PHASES),
+        late=_with_trials(connection, _LATE),
         untold_trials=_untold_trials(connection),
         letters=frozenset(row["name"] for row in connection.execute("SELECT name FROM inbox")),
+        checkpoints=dict(map(tuple, connection.execute(_CHECKPOINTS))),
     )
 
 
 def _offer(row: sqlite3.Row) -> Offer:
-    return Offer(row["parameter_id"], row["parameters"], row["attempt"], bool(row["customized"]))
+    return Offer(
+        row["parameter_id"],
+        row["parameters"],
+        row["attempt"],
+        bool(row["customized"]),
+        row["parent"],
+    )
 
 
 def _best_score(connection: sqlite3.Connection, phase: int | None) -> float | None:
@@ -335,12 +357,16 @@ def _left_trial(connection: sqlite3.Connection, trial: TrialRow) -> LeftTrial:
     phases = connection.execute(
         "SELECT * FROM phases WHERE sequence_id = ? ORDER BY phase_index", [trial.sequence_id]
     ).fetchall()
-    newest = _newest(connection, phases)
-    unended = (
-        newest if newest and newest.status in (PhaseStatus.WAITING, PhaseStatus.RUNNING) else None
-    )
-    last_seq = max(trial.seq or 0, _last_seq(connection, trial, newest))
+    session = [row for row in phases if row["phase_index"] >= trial.session_start]
+    unended = [
+        _with_intermediates(connection, dict(row))
+        for row in phases
+        if row["status"] in (PhaseStatus.WAITING, PhaseStatus.RUNNING)
+    ]
+    last = _last_request(session)
+    last_seq = max(trial.seq or 0, _last_seq(connection, last))
     signs = [trial.session, trial.seq, *(row["request_seq"] for row in phases)]
+    before, newest = _last_given(session)
     return LeftTrial(
         row=trial,
         phases=len(phases),
@@ -350,46 +376,70 @@ def _left_trial(connection: sqlite3.Connection, trial: TrialRow) -> LeftTrial:
         state=_state(unended),
         last_seq=last_seq,
         has_spoken=any(sign is not None for sign in signs),
-        error=newest.reason if newest and _is_error(newest, last_seq) else None,
+        error=_error(last, last_seq),
+        newest=newest,
+        before=before,
     )
 
 
-def _newest(connection: sqlite3.Connection, phases: list[sqlite3.Row]) -> PhaseRow | None:
-    if not phases:
-        return None
-    return _with_intermediates(connection, dict(phases[-1]))
-
-
 def _with_intermediates(connection: sqlite3.Connection, stored: dict[str, Any]) -> PhaseRow:
-    newest = "SELECT number, value FROM intermediates WHERE phase = ? ORDER BY number DESC LIMIT 1"
+    newest = """SELECT number, value, seq FROM intermediates WHERE phase = ?
+        ORDER BY number DESC LIMIT 1"""
     row = connection.execute(newest, [stored["id"]]).fetchone()
-    return phase_row(stored, row["number"] + 1, row["value"]) if row else phase_row(stored)
+    if row is None:
+        return phase_row(stored)
+    return phase_row(stored, row["number"] + 1, row["value"], row["seq"])
 
 
-def _is_error(newest: PhaseRow, last_seq: int) -> bool:
-    """Say whether a phase ended as it began, for its parameters were too long to be handed over."""
-    never_began = newest.status is PhaseStatus.FAILED and newest.started_at is None
-    return never_began and newest.request_seq == last_seq
+def _last_request(session: list[sqlite3.Row]) -> list[sqlite3.Row]:
+    """Return the phases that were asked for last: all later messages are about them."""
+    numbers = [row["request_seq"] for row in session if row["request_seq"] is not None]
+    return [row for row in session if numbers and row["request_seq"] == max(numbers)]
 
 
-def _state(unended: PhaseRow | None) -> str:
-    if unended is None or (unended.status is PhaseStatus.WAITING and unended.request_seq is None):
-        return IDLE
-    return OPEN if unended.status is PhaseStatus.RUNNING else ASKED
+def _last_given(session: list[sqlite3.Row]) -> tuple[int | None, int | None]:
+    """Return the phases that the last two requests began; None for a request that began several."""
+    began = [row for row in session if row["started_at"] is not None]
+    requests = [[*rows] for _, rows in groupby(began, itemgetter("request_seq"))]
+    alone = [rows[0]["parameter_id"] if len(rows) == 1 else None for rows in requests]
+    before, newest = [None, None, *alone][-2:]
+    return before, newest
 
 
-def _last_seq(connection: sqlite3.Connection, trial: TrialRow, newest: PhaseRow | None) -> int:
-    """Return the number of the last message about the newest phase, if this session sent any."""
-    if newest is None or newest.phase_index < trial.session_start:
-        return 0
+def _error(last: list[sqlite3.Row], last_seq: int) -> str | None:
+    """Return why all phases of the last request ended as they began, if it is the last message: their
+    parameters were too long to be handed over.
+    """
+    never_began = [
+        row["reason"]
+        for row in last
+        if row["status"] == PhaseStatus.FAILED
+        and row["started_at"] is None
+        and row["request_seq"] == last_seq
+    ]
+    return never_began[-1] if last and len(never_began) == len(last) else None
+
+
+def _state(unended: list[PhaseRow]) -> str:
+    if any(phase.status is PhaseStatus.RUNNING for phase in unended):
+        return OPEN
+    return ASKED if any(phase.request_seq is not None for phase in unended) else IDLE
+
+
+def _last_seq(connection: sqlite3.Connection, last: list[sqlite3.Row]) -> int:
+    """Return the number of the last message about the phases of the last request; 0 for none."""
     query = "SELECT coalesce(max(seq), 0) FROM intermediates WHERE phase = ?"
-    (intermediate,) = connection.execute(query, [newest.id]).fetchone()
-    return max(newest.request_seq or 0, newest.final_seq or 0, int(intermediate))
+    found = [0]
+    for row in last:
+        (intermediate,) = connection.execute(query, [row["id"]]).fetchone()
+        found += [row["request_seq"], row["final_seq"] or 0, intermediate]
+    return max(found)
 
 
-def _untold_phases(connection: sqlite3.Connection) -> list[tuple[PhaseRow, str]]:
+def _with_trials(connection: sqlite3.Connection, query: str) -> list[tuple[PhaseRow, str]]:
+    """Return phases, each with its trial's id."""
     found = []
-    for row in connection.execute(_UNTOLD_PHASES):
+    for row in connection.execute(query):
         stored = dict(row)
         trial_id = stored.pop("trial_id")
         found.append((_with_intermediates(connection, stored), trial_id))

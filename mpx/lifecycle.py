@@ -106,9 +106,10 @@ class Limits:
             phases: phases of the experiment, open or ended.
             duration: seconds the experiment has run, over all resumes.
         """
-        if self.max_trial_num is not None and trials >= self.max_trial_num:
+        reason = self.why_end(phases, duration)  # which says more where both are so
+        if reason is None and self.max_trial_num is not None and trials >= self.max_trial_num:
             return f"maxTrialNum ({self.max_trial_num}) is reached"
-        return self.why_end(phases, duration)
+        return reason
 
     def why_end(self, phases: int, duration: float) -> str | None:
         """Return why nothing at all may begin; None if something may."""
@@ -121,6 +122,20 @@ class Limits:
     def phases_left(self, phases: int) -> int | None:
         """Return how many phases may still begin; None if there is no limit."""
         return None if self.max_phase_num is None else max(0, self.max_phase_num - phases)
+
+    def room(self, wanted: int, phases: int, phases_of_trial: int) -> int:
+        """Return how many phases a trial that may begin one may begin at a time.
+
+        Args:
+            wanted: how many it asks for.
+            phases: phases of the experiment, open or ended.
+            phases_of_trial: those of the trial.
+        """
+        room = wanted if self.multi_phase else min(wanted, 1)
+        if self.max_phases_per_trial is not None:
+            room = min(room, self.max_phases_per_trial - phases_of_trial)
+        left = self.phases_left(phases)
+        return room if left is None else min(room, left)
 
 
 class EarlyDeaths:

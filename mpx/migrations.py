@@ -123,6 +123,11 @@ MIGRATIONS = (
         received_at REAL NOT NULL
     );
     """,
+    """
+    ALTER TABLE trials ADD COLUMN batch INTEGER;    -- phases its last request asked for, if it said
+    ALTER TABLE phases ADD COLUMN parent INTEGER;   -- parameter_id of the phase that it goes on from
+    ALTER TABLE phases ADD COLUMN checkpoint TEXT;  -- path of what it has saved
+    """,
 )
 
 

@@ -10,9 +10,9 @@ from bisect import insort
 from collections.abc import Iterable
 from operator import attrgetter
 
-from mpx.rows import Offer
+from mpx.rows import Offer, PhaseRow
 from mpx.store import Store
-from mpx.tuner_calls import Enqueued, Launched
+from mpx.tuner_calls import Enqueued, Launched, Parameters
 from mpx.turn import Outbox
 
 
@@ -25,35 +25,44 @@ class Offers:
 
     Attributes:
         promised: parameter_ids for which the tuner may launch a phase later.
+        late: parameter_id → the phase and its trial's id, where the tuner has not answered and the trial
+            is dead.
     """
 
     def __init__(self, store: Store, outbox: Outbox) -> None:
         self._store = store
         self._outbox = outbox
         self._waiting: list[Offer] = []
-        self._ended: set[int] = set()
+        self.late: dict[int, tuple[PhaseRow, str]] = {}
         self.promised: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def restore(self, offers: Iterable[Offer]) -> None:
+    def restore(self, offers: Iterable[Offer], late: Iterable[tuple[PhaseRow, str]]) -> None:
         """Go on with those of an earlier manager."""
         self._waiting = list(offers)
+        self.late = {row.parameter_id: (row, trial_id) for row, trial_id in late}
 
     def try_again(self, offer: Offer) -> None:
         """Take in parameters whose phase is LOST."""
         insort(self._waiting, offer, key=attrgetter("parameter_id"))
 
-    def end_ask(self, parameter_id: int) -> None:
-        """A trial died while it asked: nothing that the tuner has for it is of use."""
-        self._ended.add(parameter_id)
+    def await_answer(self, row: PhaseRow, trial_id: str) -> None:
+        """Wait for parameters that a trial has asked for which is dead."""
+        self.late[row.parameter_id] = (row, trial_id)
+
+    def on_late(self, row: PhaseRow, answer: Parameters) -> None:
+        """Take in what the tuner has for such a trial."""
+        assert answer.text is not None
+        row.parameters, row.parent = answer.text, answer.parent
+        self._store.put_phase(row)
+        self.try_again(Offer(row.parameter_id, answer.text, parent=answer.parent))
 
     def launch(self, launched: Launched) -> None:
         """Take in parameters for which the tuner was asked earlier, when it had none."""
-        if launched.parameter_id not in self._ended:
-            self.promised.discard(launched.parameter_id)
-            self._add(Offer(launched.parameter_id, launched.text))
+        self.promised.discard(launched.parameter_id)
+        self._add(Offer(launched.parameter_id, launched.text))
 
     def enqueue(self, parameter_id: int, parameters: str) -> None:
         """Take in parameters, as JSON, that the user chose."""

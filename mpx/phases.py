@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mpx.assessor_calls import Assess, PhaseOver, Verdict
+from mpx.assessor_calls import Verdict
+from mpx.curves import Curves
 from mpx.errors import PhaseStopped, RemoteProtocolError
 from mpx.history import Past
 from mpx.lifecycle import Limits, is_better, objective
+from mpx.lineage import Lineage
 from mpx.offers import Offers
 from mpx.protocol import ASKED, IDLE
-from mpx.records import PhaseStatus
+from mpx.records import PhaseStatus, ranges
 from mpx.rows import ExperimentRow, Offer, PhaseRow
-from mpx.slow_verdicts import SlowVerdicts
 from mpx.store import Store
 from mpx.trial_run import TrialRun, as_text
-from mpx.tuner_calls import Ask, Launched, PhaseEnd, Tell
+from mpx.tuner_calls import Ask, AskBatch, Launched, Parameters, PhaseEnd, Tell
 from mpx.turn import Outbox, Turns
 from mpx.wire import decode, encode, too_long
 
@@ -45,7 +46,7 @@ class Phases:
         watch: called with a trial that was given parameters, if phases have a time limit.
         on_result: called after each final result.
         on_impatience: called with a trial that does not stop asking, and the reason to end it.
-        on_deaf: called with a trial whose phase was stopped and that cannot be told, and the reason.
+        on_deaf: called with a trial that cannot be told that its open phases are stopped, and the reason.
 
     Attributes:
         begun: phases open or ended, but for those that are offered again.
@@ -83,13 +84,13 @@ class Phases:
         self._watch = watch
         self._on_result = on_result
         self._on_impatience = on_impatience
-        self._on_deaf = on_deaf
         self._next_id = 1
         self._next_parameter_id = 0
         self._last_unanswered = -1  # of an earlier manager
         self._best_score: float | None = None
         self.begun = 0
-        self._slow_verdicts = SlowVerdicts(store, outbox, turns, clock)
+        self._curves = Curves(store, outbox, turns, clock, on_deaf)
+        self._lineage = Lineage(store, outbox, self._warn)
         self.offers = Offers(store, outbox)
         self.asking: dict[int, TrialRun] = {}
         self.took_back = False
@@ -101,8 +102,9 @@ class Phases:
         self._next_parameter_id = past.next_parameter_id
         self._last_unanswered = past.last_unanswered
         self._best_score = past.best_score
-        self.begun = past.phases_begun
-        self.offers.restore(past.offers)
+        self.begun = past.phases_begun + len(past.late)
+        self.offers.restore(past.offers, past.late)
+        self._lineage.restore(past.checkpoints)
 
     def take_back(self, row: PhaseRow) -> None:
         """Forget a phase of an earlier manager that has no parameters: it never was."""
@@ -123,73 +125,120 @@ class Phases:
         if not connection.last_seq:
             return
         self._outbox.send(trial, connection.ack())
-        phase = trial.open
-        if phase is not None and phase.request_seq == connection.last_seq:
-            assert phase.parameters is not None
-            data = connection.parameters_again(
-                phase.parameter_id, phase.phase_index, phase.parameters
-            )
-            self._outbox.send(trial, data)
-        elif phase is not None and phase.stopped is not None:
-            self._outbox.send(trial, connection.verdict(phase.stopped))
+        given = [phase for phase in trial.open.values() if phase.request_seq == connection.last_seq]
+        if given:
+            phases = [self._lineage.given(trial, phase) for phase in given]
+            self._outbox.send(trial, connection.parameters_again(phases, row.batch is not None))
+        elif stopped := self._stopped_at_last(trial):
+            self._outbox.send(trial, connection.verdict(stopped))
         elif error is not None:
             self._outbox.send(trial, connection.error(error))
         elif connection.state is IDLE and row.seq == connection.last_seq and row.reason:
             self._outbox.send(trial, connection.no_more_again(row.reason))
+
+    def _stopped_at_last(self, trial: TrialRun) -> str | None:
+        """Return why the phase was stopped that the trial's last message was a result of."""
+        last = trial.connection.last_seq
+        return next((p.stopped for p in trial.open.values() if p.intermediate_seq == last), None)
 
     def on_message(self, trial: TrialRun, message: dict[str, Any]) -> None:
         """Take in one message of a trial."""
         self._HANDLERS[message["type"]](self, trial, message)
 
     def _on_hello(self, trial: TrialRun, message: dict[str, Any]) -> None:
-        if trial.open is not None:
-            self._close(
-                trial, PhaseStatus.ABANDONED, "the process that asked for it ended without a result"
-            )
-        waiting = trial.prepared or trial.asking
-        if waiting is not None:  # its next request, whenever that comes, is this session's
-            waiting.request_seq = None
-            self._store.put_phase(waiting)
+        self._abandon(trial, "the process that asked for it ended without a result")
+        waiting = [*trial.prepared, *trial.asking.values()]
+        for phase in waiting:  # the next request, whenever that comes, is this session's
+            phase.request_seq = None
+            self._store.put_phase(phase)
         row, connection = trial.row, trial.connection
         row.session, row.resends, row.seq = (
             connection.session,
             connection.resends,
             connection.last_seq,
         )
-        row.session_start = trial.phases - (waiting is not None)
+        row.session_start = trial.phases - len(waiting)
+        row.batch = trial.newest = None
         self._store.put_trial(row)
         self._outbox.send(trial, trial.connection.welcome())
 
     def _on_request(self, trial: TrialRun, message: dict[str, Any]) -> None:
-        if trial.open is not None:
-            self._close(
-                trial, PhaseStatus.ABANDONED, "the trial asked for the next without a final result"
-            )
-        reason = self.closing or (trial.canceled and trial.canceled[1])
-        if trial.prepared is not None and reason is None:
-            row, trial.prepared = trial.prepared, None
-            self._hand_over(trial, row)
-        elif trial.asking is None:
-            reason = reason or self._limits.why_no_phase(self.begun, trial.phases, self._duration())
-            if reason:
-                self._refuse(trial, reason)
-            elif self.offers:
-                self._hand_over(trial, self.open_offer(trial))
-            else:
-                self._ask(trial)
+        if trial.open:
+            self._abandon(trial, "the trial asked for the next without a final result")
+        count = message.get("count")
+        if trial.row.batch != count:
+            trial.row.batch = count
+            self._store.put_trial(trial.row)
+        if not trial.asking:  # else a process that is gone by now had: this one gets that answer
+            self._serve(trial)
 
-    def _ask(self, trial: TrialRun) -> None:
-        row = self.open(trial)
-        row.request_seq = trial.connection.last_seq
-        row.asked = self._outbox.post(Ask(row.parameter_id, trial.row.trial_id))
-        if trial.row.attempt:
+    def _serve(self, trial: TrialRun) -> None:
+        """Answer a trial's request, now or when the tuner has answered."""
+        reason = self.closing or (trial.canceled and trial.canceled[1])
+        missing = (trial.row.batch or 1) - len(trial.prepared)
+        if reason is None and missing > 0:
+            reason = self._prepare(trial, missing)
+        if not trial.asking:
+            self._answer(trial, reason)
+
+    def _abandon(self, trial: TrialRun, reason: str) -> None:
+        for row in [*trial.open.values()]:
+            self._close(trial, row, PhaseStatus.ABANDONED, reason)
+
+    def _prepare(self, trial: TrialRun, missing: int) -> str | None:
+        """Find parameters for so many further phases of a trial, or for as many as may begin.
+
+        Returns:
+            Why there are none; None if there are, or if the tuner is asked.
+        """
+        reason = self._limits.why_no_phase(self.begun, trial.phases, self._duration())
+        if reason is not None:
+            return None if trial.prepared else reason
+        room = 1  # at least, or there were a reason
+        if missing > 1:
+            room = self._limits.room(missing, self.begun, trial.phases)
+        while room and self.offers:
+            trial.prepared.append(self.open_offer(trial))
+            room -= 1
+        if room:
+            self._ask(trial, room)
+        return None
+
+    def _ask(self, trial: TrialRun, count: int) -> None:
+        if trial.row.attempt and not trial.prepared:
             self._set_attempt(trial, 0)
+        rows = [self.open(trial) for _ in range(count)]
+        trial_id = trial.row.trial_id
+        call = (
+            Ask(rows[0].parameter_id, trial_id)
+            if count == 1
+            else AskBatch([row.parameter_id for row in rows], trial_id)
+        )
+        number = self._outbox.post(call)
+        for row in rows:
+            row.request_seq, row.asked = trial.connection.last_seq, number
+
+    def _answer(self, trial: TrialRun, reason: str | None, said: str = "") -> None:
+        """Give a trial the parameters that it asked for, if there is no reason why not.
+
+        Args:
+            trial: the trial.
+            reason: why not.
+            said: why there are none, in the tuner's words.
+        """
+        if reason is None and trial.prepared:
+            wanted = trial.row.batch or 1
+            rows, trial.prepared = trial.prepared[:wanted], trial.prepared[wanted:]
+            self._hand_over(trial, rows)
+        else:
+            no_more = f"{NO_MORE}: {as_text(said)}" if said else NO_MORE
+            self._refuse(trial, reason or no_more)
 
     def open(self, trial: TrialRun) -> PhaseRow:
         """Begin a phase for which the tuner is about to be asked."""
         row = self._begin(trial, self._next_parameter_id)
         self._next_parameter_id += 1
-        trial.asking = row
+        trial.asking[row.parameter_id] = row
         self.asking[row.parameter_id] = trial
         return row
 
@@ -198,7 +247,9 @@ class Phases:
         offer = self.offers.take()
         row = self._begin(trial, offer.parameter_id)
         row.parameters, row.customized = offer.parameters, offer.customized
-        self._set_attempt(trial, offer.attempt)
+        row.parent = offer.parent
+        # Phases of one batch are tried again together, as often as the one that had most tries.
+        self._set_attempt(trial, max(offer.attempt, trial.row.attempt if trial.prepared else 0))
         return row
 
     def _begin(self, trial: TrialRun, parameter_id: int) -> PhaseRow:
@@ -221,25 +272,39 @@ class Phases:
         trial.row.attempt = attempt
         self._store.put_trial(trial.row)
 
-    def on_parameters(self, trial: TrialRun, row: PhaseRow, text: str | None) -> None:
-        """Take in the tuner's answer to a running trial; None: there are no more."""
-        if text is None:
-            self.note_unanswered(trial, row)
-            self._withdraw(trial, row)
-            self._refuse(trial, self.closing or NO_MORE)
-            return
-        row.parameters = text
-        self._store.put_phase(row)
-        if trial.connection.state is ASKED:
-            self._hand_over(trial, row)
-        else:
-            trial.prepared = row  # the process that asked is gone; the next one gets it
+    def on_parameters(self, trial: TrialRun, row: PhaseRow, answer: Parameters) -> None:
+        """Take in the tuner's answer to a running trial; the last one of a batch answers the trial."""
+        if answer.text is None:
+            self._do_without(trial, row)
+        elif row.phase_index + len(trial.asking) + 1 == trial.phases:
+            self.prepare(trial, row, answer)
+        else:  # there was nothing for one before it, and the phases of a trial leave out no number
+            self._do_without(trial, row)
+            self.on_launched(Launched(answer.parameter_id, answer.text))
+        if trial.asking:
+            self._outbox.changed()
+        elif trial.connection.state is ASKED and answer.text is not None:
+            self._serve(trial)  # which may ask for more, where another process had asked
+        elif trial.connection.state is ASKED or not trial.prepared:
+            self._answer(trial, self.closing, answer.reason)
+        else:  # the process that asked is gone, and the next one gets what there is
+            self._outbox.changed()
 
-    def note_unanswered(self, trial: TrialRun, row: PhaseRow) -> None:
+    def _do_without(self, trial: TrialRun, row: PhaseRow) -> None:
+        """Take a phase back for which the tuner has nothing."""
+        self.note_unanswered(row, trial.row.trial_id)
+        self._withdraw(trial, row)
+
+    def prepare(self, trial: TrialRun, row: PhaseRow, answer: Parameters) -> None:
+        """Keep a phase's parameters until its trial is given them."""
+        row.parameters, row.parent = answer.text, answer.parent
+        self._store.put_phase(row)
+        trial.prepared.append(row)
+
+    def note_unanswered(self, row: PhaseRow, trial_id: str) -> None:
         """Record that the tuner was asked, and had nothing; not if it failed."""
         if row.asked is not None and self._outbox.takes_calls:
             is_first = row.phase_index == 0
-            trial_id = trial.row.trial_id
             self._store.add_unanswered(row.asked, row.parameter_id, trial_id, is_first)
 
     def lose(self, trial: TrialRun, reason: str, again: bool) -> None:
@@ -251,17 +316,48 @@ class Phases:
             again: it was not their fault: they count for no limit, and are offered again.
         """
         for phase in trial.unended:
-            self.asking.pop(phase.parameter_id, None)
-            if not again or phase.stopped is not None:
-                self._end_without_result(trial, phase, PhaseStatus.LOST, reason)
-            elif phase.parameters is not None:
+            if phase.parameters is None:
+                self._lose_ask(trial, phase, reason)
+            elif again and phase.stopped is None:
                 self._offer_again(trial, phase, reason)
-            elif self.closing is not None:
-                self._take_back_ask(trial, phase)
             else:
                 self._end_without_result(trial, phase, PhaseStatus.LOST, reason)
-            if phase.parameters is None:
-                self.offers.end_ask(phase.parameter_id)
+
+    def _lose_ask(self, trial: TrialRun, row: PhaseRow, reason: str) -> None:
+        """End a phase for which the tuner has not answered: what it answers, another trial is given."""
+        self.asking.pop(row.parameter_id)
+        if self.closing is not None:
+            self._take_back_ask(trial, row)
+            return
+        self._store.set_phase_status(row, PhaseStatus.LOST)
+        row.counts, row.reason, row.ended_at = False, reason, self._clock()
+        self.offers.await_answer(
+            row, trial.row.trial_id
+        )  # until then it keeps its place under the limits
+        self._outbox.changed()
+
+    def on_late_parameters(self, answer: Parameters) -> bool:
+        """Take in the tuner's answer to a trial that died while it asked; say whether it is one."""
+        if answer.parameter_id not in self.offers.late:
+            return False
+        row, trial_id = self.offers.late.pop(answer.parameter_id)
+        self.begun -= 1
+        if answer.text is None:
+            self.note_unanswered(row, trial_id)
+            self._store.remove_phase(row)
+        else:
+            self.offers.on_late(row, answer)
+        self._outbox.changed()
+        return True
+
+    def turn_away_late(self) -> None:
+        """Forget what the tuner is asked for and nobody waits for."""
+        while self.offers.late:
+            _, (row, _) = self.offers.late.popitem()
+            self.took_back = True
+            self.begun -= 1
+            self._store.remove_phase(row)
+            self._outbox.changed()
 
     def _take_back_ask(self, trial: TrialRun, row: PhaseRow) -> None:
         """Forget a phase for which the tuner has not answered: after a resume it is asked anew."""
@@ -273,9 +369,11 @@ class Phases:
         self._store.set_phase_status(row, PhaseStatus.LOST)
         row.counts, row.reason, row.ended_at = False, reason, self._clock()
         self.begun -= 1
-        self._end_curve(trial.row.trial_id, row)
+        self._curves.end(trial.row.trial_id, row)
         attempt = trial.row.attempt
-        self.offers.try_again(Offer(row.parameter_id, row.parameters, attempt, row.customized))
+        self.offers.try_again(
+            Offer(row.parameter_id, row.parameters, attempt, row.customized, row.parent)
+        )
         self._outbox.changed()
 
     def on_launched(self, launched: Launched) -> None:
@@ -292,11 +390,11 @@ class Phases:
 
     def turn_away(self, trial: TrialRun) -> None:
         """Tell a trial that waits for the tuner that nothing more begins."""
-        row, trial.asking = trial.asking, None
-        assert row is not None
         assert self.closing is not None
-        self.asking.pop(row.parameter_id)
-        self._take_back_ask(trial, row)
+        rows, trial.asking = [*trial.asking.values()], {}
+        for row in reversed(rows):
+            self.asking.pop(row.parameter_id)
+            self._take_back_ask(trial, row)
         self._refuse(trial, self.closing)
 
     def tell(self, row: PhaseRow, trial_id: str) -> None:
@@ -307,37 +405,46 @@ class Phases:
             row.score = objective(decode(row.value))
         call: Tell | PhaseEnd = PhaseEnd(row.parameter_id, trial_id, row.customized)
         if row.value is not None:
-            call = Tell(row.parameter_id, decode(row.value), trial_id, row.customized)
+            call = self._tell(row, decode(row.value), trial_id)
         row.told = self._outbox.post(call)
-        self._end_curve(trial_id, row)
+        self._curves.end(trial_id, row)
         self._store.put_phase(row)
 
-    def _end_curve(self, trial_id: str, row: PhaseRow) -> None:
-        if row.intermediates and row.assessed is None:
-            success = row.status is PhaseStatus.SUCCEEDED
-            row.assessed = self._outbox.assess(PhaseOver(trial_id, row.phase_index, success))
+    def _tell(self, row: PhaseRow, value: Any, trial_id: str) -> Tell:
+        if row.checkpoint is not None:
+            self._lineage.note(row)
+        return Tell(row.parameter_id, value, trial_id, row.customized, row.checkpoint)
 
     def time_out(self, trial: TrialRun, reason: str) -> None:
-        """End the open phase, which took too long."""
-        trial.connection.close_phase()
-        self._close(trial, PhaseStatus.FAILED, reason)
+        """End the open phases, which took too long."""
+        trial.connection.close_phases()
+        for row in [*trial.open.values()]:
+            self._close(trial, row, PhaseStatus.FAILED, reason)
 
-    def _hand_over(self, trial: TrialRun, row: PhaseRow) -> None:
+    def _hand_over(self, trial: TrialRun, rows: list[PhaseRow]) -> None:
         """Give a trial the parameters it asked for."""
-        assert row.parameters is not None
-        trial.open = row
         trial.refusals = 0
-        row.request_seq = trial.connection.last_seq
-        if len(row.parameters) > self._max_line:
-            reason = f"its parameters are {too_long(self._max_line)}"
-            self._close(trial, PhaseStatus.FAILED, reason)
+        for row in rows:
+            assert row.parameters is not None
+            row.request_seq = trial.connection.last_seq
+            trial.open[row.phase_index] = row
+            if len(row.parameters) > self._max_line:
+                reason = f"its parameters are {too_long(self._max_line)}"
+                self._close(trial, row, PhaseStatus.FAILED, reason)
+        if trial.open:
+            self._run(trial, [*trial.open.values()])
+        else:
             self._outbox.send(trial, trial.connection.error(reason))
-            return
-        self._store.set_phase_status(row, PhaseStatus.RUNNING)
-        row.started_at = self._clock()
-        self._outbox.mark(trial, f"phase {row.phase_index} · parameter_id {row.parameter_id}")
-        data = trial.connection.parameters(row.parameter_id, row.phase_index, row.parameters)
-        self._outbox.send(trial, data)
+
+    def _run(self, trial: TrialRun, rows: list[PhaseRow]) -> None:
+        """Let the phases begin that a trial is given now."""
+        now = self._clock()
+        for row in rows:
+            self._store.set_phase_status(row, PhaseStatus.RUNNING)
+            row.started_at = now
+        given = self._lineage.begin(trial, rows)
+        self._outbox.mark(trial, _title(rows))
+        self._outbox.send(trial, trial.connection.parameters(given, trial.row.batch is not None))
         if self._limits.phase_timeout is not None:
             self._watch(trial)
 
@@ -347,6 +454,9 @@ class Phases:
         trial.cut_short = trial.cut_short or self.closing is not None
         trial.row.seq = trial.connection.last_seq
         self._store.put_trial(trial.row)
+        for row in trial.prepared:  # another request is answered by them
+            row.request_seq = None
+            self._store.put_phase(row)
         if trial.refusals == 1:
             trial.row.reason = f"no more phases: {reason}"
             self._outbox.mark(trial, trial.row.reason)
@@ -358,58 +468,23 @@ class Phases:
         if trial.connection.state is ASKED:
             self._outbox.send(trial, trial.connection.no_more(reason))
 
-    def _on_intermediate(self, trial: TrialRun, message: dict[str, Any]) -> None:
-        row, seq = trial.open, trial.connection.last_seq
-        assert row is not None
-        value, is_awaited, number = message.get("value"), message.get("verdict") is True, None
-        if row.stopped is None and self._outbox.has_assessor:
-            nth = row.intermediates + 1
-            call = Assess(trial.row.trial_id, row.phase_index, value, nth, seq, is_awaited)
-            number = self._outbox.assess(call)
-            if is_awaited:
-                self._slow_verdicts.begin(row)
-        self._store.add_intermediate(row, encode(value), seq, self._clock(), number, is_awaited)
-        if is_awaited and number is None:
-            self._outbox.send(trial, trial.connection.verdict(row.stopped))
-        elif message.get("ack") is True:
-            self._outbox.acknowledge(trial)
-        else:
-            self._outbox.changed()
-
     def on_verdict(self, trial: TrialRun, verdict: Verdict) -> None:
         """Take in what the assessor says of a trial's phase, which may have ended by now."""
-        call, row = verdict.call, trial.open
-        if row is None or row.phase_index != call.phase_index:
-            if verdict.is_of_trial and not verdict.is_good:
-                self._stop_late(trial, call)
-            return
-        self._slow_verdicts.end(row)
-        if row.stopped is None and not verdict.is_good:
-            row.stopped = f"the assessor stopped it at its {_ordinal(call.number)} result"
-            self._store.put_phase(row)
-            self._outbox.mark(trial, f"phase {row.phase_index}: {row.stopped}")
-            self._outbox.commit()
-        if not call.is_awaited:
-            if row.stopped is not None:
-                self._on_deaf(trial, row.stopped)
-        elif trial.connection.last_seq == call.seq:
-            self._outbox.send(trial, trial.connection.verdict(row.stopped))
+        self._curves.on_verdict(trial, verdict)
 
-    def _stop_late(self, trial: TrialRun, call: Assess) -> None:
-        """End a trial whose curve, which runs on, was bad in a phase that has ended by now."""
-        reason = (
-            f"the assessor stopped it at the {_ordinal(call.number)} result of phase"
-            f" {call.phase_index}"
-        )
-        if trial.open is not None and trial.open.stopped is None:
-            trial.open.stopped = reason
-            self._store.put_phase(trial.open)
-        self._outbox.commit()
-        self._on_deaf(trial, reason)
+    def _on_intermediate(self, trial: TrialRun, message: dict[str, Any]) -> None:
+        self._curves.on_intermediate(trial, trial.open[trial.connection.about], message)
+
+    def _on_checkpoint(self, trial: TrialRun, message: dict[str, Any]) -> None:
+        row = trial.open[trial.connection.about]
+        row.checkpoint = message["path"]
+        self._store.put_phase(row)
+        trial.row.seq = trial.connection.last_seq
+        self._store.put_trial(trial.row)
+        self._outbox.acknowledge(trial)
 
     def _on_final(self, trial: TrialRun, message: dict[str, Any]) -> None:
-        row, trial.open = trial.open, None
-        assert row is not None
+        row = trial.open.pop(trial.connection.about)
         value = message.get("value")
         row.value = encode(value)
         row.score = objective(value)
@@ -424,33 +499,42 @@ class Phases:
         trial.results += 1
         self._outbox.acknowledge(trial)
         trial_id = trial.row.trial_id
-        row.told = self._outbox.post(Tell(row.parameter_id, value, trial_id, row.customized))
+        row.told = self._outbox.post(self._tell(row, value, trial_id))
         if row.intermediates:
-            self._end_curve(trial_id, row)
+            self._curves.end(trial_id, row)
+        if trial.open:
+            self._curves.look(trial)
         self._on_result()
 
     def _on_failed(self, trial: TrialRun, message: dict[str, Any]) -> None:
         error = message.get("error", {})
-        row = trial.open
-        assert row is not None
+        row = trial.open[trial.connection.about]
         row.traceback = as_text(error["traceback"]) if error.get("traceback") else None
         row.final_seq = trial.connection.last_seq
         if row.stopped is not None and error.get("type") == PhaseStopped.__name__:
-            self._close(trial, PhaseStatus.EARLY_STOPPED, row.stopped)
+            self._close(trial, row, PhaseStatus.EARLY_STOPPED, row.stopped)
         else:
             said = [as_text(error[key]) for key in ("type", "message") if error.get(key)]
-            self._close(trial, PhaseStatus.FAILED, ": ".join(said) or "the trial gave no reason")
+            reason = ": ".join(said) or "the trial gave no reason"
+            self._close(trial, row, PhaseStatus.FAILED, reason)
+        self._curves.look(trial)
         self._outbox.acknowledge(trial)
 
     def on_violation(self, trial: TrialRun, error: RemoteProtocolError) -> None:
-        """Say what was illegal in the trial's log, and to a trial that said hello."""
+        """Say what was illegal in the trial's log, and to a trial that said hello, or waits."""
         reason = str(error)
         self._outbox.mark(trial, f"protocol error: {reason}")
-        if trial.open is not None and reason == too_long(self._max_line):
-            trial.connection.close_phase()
-            self._close(trial, PhaseStatus.FAILED, reason)
-        if trial.connection.greeted:
+        only = trial.connection.only_open()  # else nobody knows whose result it was
+        if only is not None and reason == too_long(self._max_line):
+            trial.connection.close_phases()
+            self._close(trial, trial.open[only], PhaseStatus.FAILED, reason)
+        if trial.connection.greeted or error.answers:
             self._outbox.send(trial, trial.connection.violation(error))
+
+    def _warn(self, message: str) -> None:
+        """Have `status` say what went wrong first, and ended nothing."""
+        self._experiment.warning = self._experiment.warning or message
+        self._store.put_experiment(self._experiment)
 
     def _rank(self, row: PhaseRow) -> None:
         if row.score is not None and is_better(
@@ -460,10 +544,9 @@ class Phases:
             self._experiment.best_phase = row.id
             self._store.put_experiment(self._experiment)
 
-    def _close(self, trial: TrialRun, status: PhaseStatus, reason: str) -> None:
-        """End the open phase without a result."""
-        row, trial.open = trial.open, None
-        assert row is not None
+    def _close(self, trial: TrialRun, row: PhaseRow, status: PhaseStatus, reason: str) -> None:
+        """End an open phase without a result."""
+        del trial.open[row.phase_index]
         self._end_without_result(trial, row, status, reason)
         self._outbox.mark(trial, f"phase {row.phase_index} {row.status.value}: {row.reason}")
         if row.value is not None:
@@ -491,12 +574,16 @@ class Phases:
         "hello": _on_hello,
         "request": _on_request,
         "intermediate": _on_intermediate,
+        "checkpoint": _on_checkpoint,
         "final": _on_final,
         "failed": _on_failed,
     }
 
 
-def _ordinal(number: int) -> str:
-    endings = {1: "st", 2: "nd", 3: "rd"}
-    ending = "th" if number % 100 in (11, 12, 13) else endings.get(number % 10, "th")
-    return f"{number}{ending}"
+def _title(rows: list[PhaseRow]) -> str:
+    """Return what a trial's log says where phases begin."""
+    if len(rows) == 1:
+        return f"phase {rows[0].phase_index} · parameter_id {rows[0].parameter_id}"
+    indexes = ranges([row.phase_index for row in rows])
+    ids = ranges([row.parameter_id for row in rows])
+    return f"phases {indexes} · parameter_ids {ids}"

@@ -30,6 +30,15 @@ class Promises:
         self._last = max(self._owed, default=self._last)
 
     @property
+    def last(self) -> int:
+        """The highest parameter_id that there is, as far as the tuner knows; -1 for none."""
+        return self._last
+
+    def note(self, parameter_id: int) -> None:
+        """There are parameters of this number for which the tuner was not asked."""
+        self._last = max(self._last, parameter_id)
+
+    @property
     def promised(self) -> list[int]:
         """What it owes and can launch, for it kept the callback."""
         return sorted(self._promised)

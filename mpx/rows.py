@@ -54,6 +54,7 @@ class TrialRow:
         counts: whether limits count it.
         gpus: JSON, the indices of the GPUs it was given; None where it was given none.
         assessed: number of the assessor call that told of its end.
+        batch: how many phases its last request asked for; None if that did not say.
     """
 
     trial_id: str
@@ -75,11 +76,13 @@ class TrialRow:
     counts: bool = True
     gpus: str | None = None
     assessed: int | None = None
+    batch: int | None = None
 
     @property
     def success(self) -> bool:
-        """Whether it exited with status 0 and was not stopped early: what a tuner is told."""
-        return self.exit_status == 0 and self.status is not TrialStatus.EARLY_STOPPED
+        """Whether it exited with status 0, and nobody cut it short: what a tuner is told."""
+        is_whole = self.counts and self.status is not TrialStatus.EARLY_STOPPED
+        return is_whole and self.exit_status == 0
 
 
 @dataclass(slots=True, eq=False)
@@ -95,8 +98,11 @@ class PhaseRow:
         assessed: number of the assessor call that told of its end.
         stopped: why the assessor stopped it.
         customized: the user chose its parameters.
+        parent: parameter_id of the phase that it goes on from.
+        checkpoint: path of what it has saved.
         intermediates: how many intermediate results it has.
         last_intermediate: the newest of them, as JSON.
+        intermediate_seq: and the number of the trial's message.
     """
 
     id: int
@@ -120,8 +126,11 @@ class PhaseRow:
     assessed: int | None = None
     stopped: str | None = None
     customized: bool = False
+    parent: int | None = None
+    checkpoint: str | None = None
     intermediates: int = 0
     last_intermediate: str | None = None
+    intermediate_seq: int | None = None
     in_store: bool = False
 
 
@@ -134,12 +143,14 @@ class Offer:
         parameters: as JSON.
         attempt: how often trials failed with them (`trial.retries`).
         customized: the user chose them.
+        parent: parameter_id of the phase that they go on from.
     """
 
     parameter_id: int
     parameters: str
     attempt: int = 0
     customized: bool = False
+    parent: int | None = None
 
 
 _EXPERIMENT_COLUMNS = """id, name, status, reason, created_at, started_at, ended_at, duration,
@@ -147,10 +158,10 @@ _EXPERIMENT_COLUMNS = """id, name, status, reason, created_at, started_at, ended
     best_phase, error_type, error_message, error_traceback, warning, checkpoint"""
 _TRIAL_COLUMNS = """sequence_id, trial_id, status, reason, created_at, started_at, ended_at,
     exit_status, pid, process_start, session, resends, session_start, seq, told, attempt, counts,
-    gpus, assessed"""
+    gpus, assessed, batch"""
 _PHASE_COLUMNS = """id, sequence_id, phase_index, parameter_id, status, reason, traceback, parameters,
     value, score, request_seq, final_seq, asked, told, requested_at, started_at, ended_at, counts,
-    assessed, stopped, customized"""
+    assessed, stopped, customized, parent, checkpoint"""
 
 
 def _places(columns: str) -> str:
@@ -161,7 +172,7 @@ INSERT_PHASE = f"INSERT INTO phases ({_PHASE_COLUMNS}) VALUES ({_places(_PHASE_C
 # COALESCE: parameters are handed over once, and then need not be written again.
 UPDATE_PHASE = """UPDATE phases SET status=?, reason=?, traceback=?,
     parameters=COALESCE(parameters, ?), value=?, score=?, request_seq=?, final_seq=?, asked=?, told=?,
-    started_at=?, ended_at=?, counts=?, assessed=?, stopped=? WHERE id=?"""
+    started_at=?, ended_at=?, counts=?, assessed=?, stopped=?, parent=?, checkpoint=? WHERE id=?"""
 PUT_TRIAL = f"INSERT OR REPLACE INTO trials ({_TRIAL_COLUMNS}) VALUES ({_places(_TRIAL_COLUMNS)})"
 PUT_EXPERIMENT = (
     f"INSERT OR REPLACE INTO experiment ({_EXPERIMENT_COLUMNS})"
@@ -234,6 +245,7 @@ def trial_values(row: TrialRow) -> tuple[Any, ...]:
         row.counts,
         row.gpus,
         row.assessed,
+        row.batch,
     )
 
 
@@ -261,6 +273,8 @@ def phase_values(row: PhaseRow) -> tuple[Any, ...]:
         row.assessed,
         row.stopped,
         row.customized,
+        row.parent,
+        row.checkpoint,
     )
 
 
@@ -282,6 +296,8 @@ def phase_changes(row: PhaseRow) -> tuple[Any, ...]:
         row.counts,
         row.assessed,
         row.stopped,
+        row.parent,
+        row.checkpoint,
         row.id,
     )
 
@@ -315,7 +331,10 @@ def trial_row(stored: dict[str, Any]) -> TrialRow:
 
 
 def phase_row(
-    stored: dict[str, Any], intermediates: int = 0, last_intermediate: str | None = None
+    stored: dict[str, Any],
+    intermediates: int = 0,
+    last_intermediate: str | None = None,
+    intermediate_seq: int | None = None,
 ) -> PhaseRow:
     """Return a phase as INSERT_PHASE wrote it, given the columns by name.
 
@@ -323,6 +342,7 @@ def phase_row(
         stored: the columns.
         intermediates: how many intermediate results it has.
         last_intermediate: the newest of them, as JSON.
+        intermediate_seq: and the number of the trial's message.
     """
     return PhaseRow(
         **{
@@ -332,6 +352,7 @@ def phase_row(
             "customized": bool(stored["customized"]),
             "intermediates": intermediates,
             "last_intermediate": last_intermediate,
+            "intermediate_seq": intermediate_seq,
             "in_store": True,
         }
     )

@@ -64,6 +64,10 @@ _READER_PATIENCE = 2.0
 # Nobody but a manager writes; a stranger's lock is waited for in pauses that leave the loop free.
 _LOCK_PATIENCE = 0.1
 _POSITION = {status: position for position, status in enumerate(STATUSES)}
+# For each None and each bool the module looks for an adapter, which takes long where there is none: a
+# twelfth of all that the controller does in a phase. These change nothing.
+sqlite3.register_adapter(type(None), {None: None}.__getitem__)
+sqlite3.register_adapter(bool, int)
 
 # In this order: which phases were open is seen by their trials. What ends so is offered again, and
 # counts for no limit; where the tuner had not answered, nothing began.
@@ -243,6 +247,7 @@ class Store:
         number = row.intermediates
         self._intermediates.append((row.id, number, value, seq, reported_at, assessed, is_awaited))
         row.intermediates, row.last_intermediate = number + 1, value
+        row.intermediate_seq = seq
 
     def add_unanswered(self, asked: int, parameter_id: int, trial_id: str, first: bool) -> None:
         """Append a call of the tuner for which it had no parameters.

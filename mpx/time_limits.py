@@ -18,13 +18,13 @@ _HEARING = 5.0
 
 
 class TimeLimits:
-    """Watches the time of trials and of their phases.
+    """Watches the time of trials and of their phases; those of a batch begin at the same time.
 
     Args:
         limits: the two timeouts.
         turns: the loop, for its timers.
         clock: seconds since the epoch.
-        on_phase_timeout: called with a trial whose open phase took too long.
+        on_phase_timeout: called with a trial whose open phases took too long.
         on_trial_timeout: called with a trial that took too long.
     """
 
@@ -53,7 +53,7 @@ class TimeLimits:
             )
 
     def watch_phase(self, trial: TrialRun) -> None:
-        """Watch the phase that a trial has open."""
+        """Watch the phases that a trial has open."""
         if self._limits.phase_timeout is not None and trial not in self._phase_timers:
             left = self._left(trial, self._limits.phase_timeout)
             self._set(trial, left if left > 0 else _HEARING)
@@ -70,7 +70,7 @@ class TimeLimits:
 
     def _ring(self, trial: TrialRun) -> None:
         del self._phase_timers[trial]
-        if trial.open is None:
+        if not trial.open:
             return  # its next phase sets it again
         assert self._limits.phase_timeout is not None
         left = self._left(trial, self._limits.phase_timeout)
@@ -80,5 +80,5 @@ class TimeLimits:
             self._on_phase_timeout(trial)
 
     def _left(self, trial: TrialRun, timeout: float) -> float:
-        started_at = trial.open.started_at if trial.open else None
+        started_at = next((row.started_at for row in trial.open.values()), None)
         return timeout - (self._clock() - started_at) if started_at is not None else timeout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mpx.protocol import ManagerConnection
 from mpx.records import ExitStatus, TrialStatus
@@ -20,12 +20,15 @@ class TrialRun:
         phases: how many it has begun.
         results: how many of them have a final result.
         refusals: how often in a row it was told that there are no more.
-        asking: the phase for which the tuner has not answered.
-        prepared: the phase for which the tuner answered, and the trial has not asked (again).
-        open: the phase that has its parameters, and no result yet.
+        asking: the phases for which the tuner has not answered, by parameter_id.
+        prepared: those that have parameters, which the trial has not been given.
+        open: those that have been given their parameters and have no result yet, by phase_index.
+        newest: parameter_id of the phase that its process was given last; None if those were several.
+        before: and of what it was given before that.
         canceled: the status it is to end with, and why.
         cut_short: it was refused phases that no limit forbids, or is ended, by `mpx stop` or a failure.
         found_dead: it had ended when this manager came.
+        unheard: nothing that it said was on record when this manager came.
     """
 
     row: TrialRow
@@ -34,22 +37,31 @@ class TrialRun:
     phases: int = 0
     results: int = 0
     refusals: int = 0
-    asking: PhaseRow | None = None
-    prepared: PhaseRow | None = None
-    open: PhaseRow | None = None
+    asking: dict[int, PhaseRow] = field(default_factory=dict)
+    prepared: list[PhaseRow] = field(default_factory=list)
+    open: dict[int, PhaseRow] = field(default_factory=dict)
+    newest: int | None = None
+    before: int | None = None
     canceled: tuple[TrialStatus, str] | None = None
     cut_short: bool = False
     found_dead: bool = False
+    unheard: bool = False
 
     @property
     def unended(self) -> list[PhaseRow]:
         """Its phases that have not ended."""
-        return [phase for phase in (self.open, self.prepared, self.asking) if phase is not None]
+        return [*self.open.values(), *self.prepared, *self.asking.values()]
 
     @property
-    def chosen(self) -> PhaseRow | None:
-        """Its phase that has parameters and has not ended."""
-        return self.open or self.prepared
+    def has_parameters(self) -> bool:
+        """Whether a phase of it that has parameters has not ended."""
+        return bool(self.open or self.prepared)
+
+    @property
+    def missed_its_manager(self) -> bool:
+        """Whether its end may be that of an earlier manager: it saw that, and waits for no other one."""
+        is_deaf = self.unheard and not self.connection.greeted and not self.results
+        return self.found_dead or (is_deaf and self.canceled is None)
 
     def outcome(self, exit_status: ExitStatus) -> tuple[TrialStatus, str]:
         """Return the status that the trial ends with, and the reason for it."""

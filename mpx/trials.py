@@ -31,7 +31,7 @@ from mpx.store import Store
 from mpx.time_limits import TimeLimits
 from mpx.training_service.base import Identity, TrainingService
 from mpx.trial_run import TrialRun, as_text
-from mpx.tuner_calls import AskFirst, TrialEnd
+from mpx.tuner_calls import AskFirst, Parameters, TrialEnd
 from mpx.turn import Outbox, Turns
 
 
@@ -140,11 +140,13 @@ class Trials:
         self._begun = past.trials_begun
         self._next_sequence_id = past.next_sequence_id
         for left in reversed(past.trials):
-            row, phase = left.row, left.unended
+            row = left.row
             known = None if row.pid is None else Identity(row.pid, row.process_start)
             found = self._found[row.trial_id] = self._service.find(row.trial_id, known)
-            if found is None and phase is not None and phase.parameters is None:
-                self._phases.take_back(phase)
+            unanswered = [phase for phase in left.unended if phase.parameters is None]
+            if found is None and unanswered:
+                for phase in reversed(unanswered):
+                    self._phases.take_back(phase)
                 if row.status is TrialStatus.WAITING:
                     self._take_back(row)
 
@@ -163,8 +165,7 @@ class Trials:
         row = trial.row
         trial.connection.has_assessor = self._outbox.has_assessor
         self._trials[row.trial_id] = trial
-        if trial.asking is not None:
-            self._phases.asking[trial.asking.parameter_id] = trial
+        self._phases.asking.update(dict.fromkeys(trial.asking, trial))
         self._service.adopt(self._spec(row), found, row.session)
         if row.resends:
             trial.connection.skip_rest()  # in the pipe, behind what was left in a file
@@ -181,7 +182,7 @@ class Trials:
             return
         self._phases.greet(trial, left.error)
         self._times.watch_trial(trial)
-        if trial.open is not None:
+        if trial.open:
             self._times.watch_phase(trial)
 
     # -- trials begin -----------------------------------------------------------------------------
@@ -206,7 +207,7 @@ class Trials:
         """Start as many trials as may begin now with what is offered."""
         while self._phases.offers and self._free_slots() > 0 and not self.why_none():
             trial = self._new_trial()
-            trial.prepared = self._phases.open_offer(trial)
+            trial.prepared.append(self._phases.open_offer(trial))
             self._outbox.start(trial)
 
     def fill(self) -> None:
@@ -234,15 +235,13 @@ class Trials:
         for phase in phases:
             phase.asked = number
 
-    def on_first_parameters(self, trial: TrialRun, row: PhaseRow, text: str | None) -> None:
-        """Take in the tuner's answer for a trial that has not started; None: there are no more."""
-        if text is None:
-            self._phases.note_unanswered(trial, row)
+    def on_first_parameters(self, trial: TrialRun, row: PhaseRow, answer: Parameters) -> None:
+        """Take in the tuner's answer for a trial that has not started."""
+        if answer.text is None:
+            self._phases.note_unanswered(row, trial.row.trial_id)
             self._empty.append((trial, row))
         else:
-            row.parameters = text
-            self._store.put_phase(row)
-            trial.prepared = row
+            self._phases.prepare(trial, row, answer)
             self._outbox.start(trial)
         self._first_asks -= 1
         if not self._first_asks:
@@ -393,11 +392,11 @@ class Trials:
             return False
         if trial.cut_short:
             return True
-        if trial.found_dead:
+        if trial.missed_its_manager:
             return outcome is not TrialStatus.SUCCEEDED or bool(trial.unended)
         if outcome is not TrialStatus.FAILED or self._phases.closing is not None:
             return False
-        if trial.row.attempt >= self._config.trial.retries or trial.chosen is None:
+        if trial.row.attempt >= self._config.trial.retries or not trial.has_parameters:
             return False
         trial.row.attempt += 1
         return True
@@ -411,10 +410,10 @@ class Trials:
     def _check_deaths(self, trial: TrialRun) -> None:
         """End the experiment if trials die as fast as they start."""
         row = trial.row
-        if row.started_at is None or row.ended_at is None or trial.found_dead:
+        if row.started_at is None or row.ended_at is None or trial.missed_its_manager:
             return
         lived = row.ended_at - row.started_at
-        asked = trial.prepared is None or trial.phases > 1
+        asked = not trial.prepared or trial.phases > 1
         why = self._deaths.note_end(row.status, lived, trial.results, asked)
         if why is not None and self.why_none() is None:
             message = (
@@ -466,37 +465,39 @@ class Trials:
     def turn_away(self) -> None:
         """Let no trial wait for the tuner, or to be started, any more."""
         self._drop_empty()
+        self._phases.turn_away_late()
         for trial in self:
             if trial.row.status is TrialStatus.WAITING:
                 trial.cut_short = True
                 self._stop_waiting(trial)
-                if trial.asking is not None:
-                    self._phases.asking.pop(trial.asking.parameter_id)
+                for phase in [*trial.asking.values()]:
+                    self._phases.asking.pop(phase.parameter_id)
                     self._phases.took_back = True
-                    self._drop(trial, trial.asking)
-            elif trial.asking is not None:
+                    self._drop(trial, phase)
+            elif trial.asking:
                 self._phases.turn_away(trial)
 
 
 def _as_left(left: LeftTrial, max_line: int, is_alive: bool) -> TrialRun:
     """Return a trial as an earlier manager left it."""
-    row, phase = left.row, left.unended
+    row = left.row
+    running = {p.phase_index: p for p in left.unended if p.status is PhaseStatus.RUNNING}
     connection = ManagerConnection.adopted(
-        max_line, left.state, left.last_seq, row.session, row.resends
+        max_line, left.state, left.last_seq, row.session, row.resends, running
     )
     trial = TrialRun(row, connection, left.first_parameter_id, left.phases, left.results)
-    trial.found_dead = not is_alive
+    trial.open, trial.newest, trial.before = running, left.newest, left.before
+    trial.found_dead, trial.unheard = not is_alive, not left.has_spoken
     if row.status is TrialStatus.WAITING and not is_alive:
         trial.canceled = (TrialStatus.SYS_CANCELED, "the manager died before it was started")
         trial.cut_short = True
-    if phase is None:
-        return trial
-    if phase.status is PhaseStatus.RUNNING:
-        trial.open = phase
-    elif phase.parameters is not None:
-        trial.prepared = phase
-    elif is_alive:
-        trial.asking = phase
-    else:
-        trial.phases -= 1  # it was taken back
+    for phase in left.unended:
+        if phase.status is PhaseStatus.RUNNING:
+            continue
+        if phase.parameters is not None:
+            trial.prepared.append(phase)
+        elif is_alive:
+            trial.asking[phase.parameter_id] = phase
+        else:
+            trial.phases -= 1  # it was taken back
     return trial

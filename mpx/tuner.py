@@ -16,6 +16,25 @@ from typing import Any
 from mpx.errors import NoMoreTrialError
 
 
+class Continued:
+    """What a tuner returns for a phase that goes on from the weights of an earlier one.
+
+    Where the weights are not in the trial's process, because another trial trained them or an earlier
+    process of this one, the trial is given the checkpoint that the earlier phase has saved.
+
+    Args:
+        parameters: as a tuner returns them otherwise; the object that comes back with the result.
+        parent: parameter_id of the phase to go on from.
+    """
+
+    def __init__(self, parameters: Any, parent: int) -> None:
+        self.parameters = parameters
+        self.parent = parent
+
+    def __repr__(self) -> str:
+        return f"Continued({self.parameters!r}, parent={self.parent})"
+
+
 class Tuner:
     """Chooses parameters. Subclass it and write `generate_parameters` at least."""
 
@@ -31,6 +50,7 @@ class Tuner:
         Returns:
             Anything JSON can say, numpy scalars and arrays included; mostly a dict of name → value.
             `None` says there is nothing (now): a running trial is told so, a new one not started.
+            `Continued` says which phase's weights to go on from.
 
         Raises:
             NoMoreTrialError: says the same as `None`.
@@ -40,13 +60,16 @@ class Tuner:
     def generate_multiple_parameters(
         self, parameter_id_list: list[int], **kwargs: Any
     ) -> list[Any]:
-        """Return the parameters of several first phases; a shorter list starts fewer trials.
+        """Return the parameters of several phases; a shorter list says that there are no more (now).
 
-        The default calls `generate_parameters` for each and stops at `None` or `NoMoreTrialError`.
+        They are the first phases of trials that are about to start, or phases that one running trial is to
+        have open at the same time. The default calls `generate_parameters` for each and stops at `None` or
+        `NoMoreTrialError`.
 
         Args:
             parameter_id_list: one number for each set of parameters wanted.
-            **kwargs: a method that names a `trial_job_ids` argument is given the trials' ids there.
+            **kwargs: for first phases, a method that names a `trial_job_ids` argument is given the trials'
+                ids there; for a running trial, one that takes `trial_job_id` is given that trial's.
         """
         found: list[Any] = []
         for parameter_id in parameter_id_list:
@@ -75,6 +98,8 @@ class Tuner:
             value: what the trial reported: a number, or a dict whose `default` is one, or whatever
                 else the trial's author chose.
             trial_job_id: the trial that reported it.
+            **kwargs: `checkpoint`, the path of what the phase saved, if it did: a copy that stays as
+                it is and is on record. A method that takes no such argument is not given it.
         """
 
     def phase_end(self, parameter_id: int, success: bool, trial_job_id: str | None = None) -> None:
@@ -97,7 +122,8 @@ class Tuner:
 
         Args:
             parameter_id: the number of the trial's first phase.
-            success: True if the trial exited with status 0 and was not stopped early.
+            success: True if the trial exited with status 0, and was neither stopped early nor turned
+                away by `mpx stop` or a failure.
             trial_job_id: the trial.
         """
 

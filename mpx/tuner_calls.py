@@ -32,11 +32,15 @@ class Parameters:
         text: the parameters as JSON; None: there are no more (now).
         is_promised: there are none now, but the tuner kept the `st_callback` by which it can launch a
             phase for this `parameter_id` later.
+        parent: parameter_id of the phase that this one goes on from.
+        reason: why there are no more, in the tuner's words; empty if it said nothing.
     """
 
     parameter_id: int
     text: str | None
     is_promised: bool = False
+    parent: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +92,32 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class AskBatch:
+    """Ask for several phases that a running trial is to have open at a time; one `Parameters` answers
+    each.
+    """
+
+    parameter_ids: Sequence[int]
+    trial_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
-    """A phase ended with a final result."""
+    """A phase ended with a final result.
+
+    Attributes:
+        parameter_id: the phase's.
+        value: as reported.
+        trial_id: the phase's trial.
+        customized: the user chose its parameters.
+        checkpoint: path of what it has saved.
+    """
 
     parameter_id: int
     value: Any
     trial_id: str
-    customized: bool = False  # the user chose its parameters
+    customized: bool = False
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +163,7 @@ class Recorded:
             whose answer is not on record.
     """
 
-    call: AskFirst | Ask | Tell | PhaseEnd | TrialEnd | Import
+    call: AskFirst | Ask | AskBatch | Tell | PhaseEnd | TrialEnd | Import
     answers: Mapping[int, str | None]
 
 
@@ -202,6 +225,7 @@ Call = (
     Load
     | AskFirst
     | Ask
+    | AskBatch
     | Tell
     | PhaseEnd
     | TrialEnd

@@ -14,18 +14,22 @@ start or from a checkpoint. What it answered then wins over what it answers now.
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable, Iterable, Mapping
+from itertools import zip_longest
 from typing import Any
 
 from mpx import generators
 from mpx.adapted_tuner import AdaptedTuner
 from mpx.checkpoints import Checkpoints
-from mpx.errors import MessageError, TunerError
+from mpx.errors import MessageError, NoMoreTrialError, TunerError
 from mpx.host import Finish, Host, report_error
 from mpx.lanes import Lanes
 from mpx.promises import Promises
+from mpx.tuner import Continued
 from mpx.tuner_calls import (
     Ask,
+    AskBatch,
     AskFirst,
     Call,
     Enqueued,
@@ -91,7 +95,7 @@ class TunerHost(Host[Call]):
         if isinstance(call, AskFirst):
             for parameter_id, trial_id in _asks(call):
                 lanes.put(trial_id, AskFirst([parameter_id], [trial_id]))
-        elif isinstance(call, Ask | Tell | PhaseEnd | TrialEnd):
+        elif isinstance(call, Ask | AskBatch | Tell | PhaseEnd | TrialEnd):
             lanes.put(call.trial_id, call)
         else:
             self._make(call)
@@ -148,7 +152,7 @@ class TunerHost(Host[Call]):
             call = recorded.call
             self._on_record.update(recorded.answers)
             open_asks.update(_asks_without_answer(recorded))
-            if isinstance(call, AskFirst | Ask):
+            if isinstance(call, AskFirst | Ask | AskBatch):
                 asked_by.update(_askers(call, recorded.answers))
             elif isinstance(call, Tell | PhaseEnd):
                 asker = asked_by.pop(call.parameter_id, call.trial_id)
@@ -188,11 +192,33 @@ class TunerHost(Host[Call]):
     def _ask(self, call: Ask) -> None:
         assert self._tuner is not None
         self._promises.ask([call.parameter_id])
-        self._answer(call.parameter_id, self._tuner.generate_next(call.parameter_id, call.trial_id))
+        try:
+            found = self._tuner.generate_next(call.parameter_id, call.trial_id)
+        except NoMoreTrialError as error:
+            self._answer(call.parameter_id, None, reason=str(error))
+        else:
+            self._answer(call.parameter_id, found)
 
-    def _answer(self, parameter_id: int, returned: Any, is_promised: bool = False) -> None:
+    def _ask_batch(self, call: AskBatch) -> None:
+        assert self._tuner is not None
+        self._promises.ask(call.parameter_ids)
+        found, reason = [], ""
+        try:
+            found = self._tuner.generate_batch(call.parameter_ids, call.trial_id)
+        except NoMoreTrialError as error:
+            reason = str(error)
+        for parameter_id, parameters in zip_longest(call.parameter_ids, found):
+            self._answer(parameter_id, parameters, reason=reason)
+
+    def _answer(
+        self, parameter_id: int, returned: Any, is_promised: bool = False, reason: str = ""
+    ) -> None:
         with self._promises.lock:  # what is launched from now on comes behind this answer
             parameters = self._promises.settle(parameter_id, returned, is_promised)
+            parent = None
+            if isinstance(parameters, Continued):
+                parent = self._parent_of(parameters, parameter_id)
+                parameters = parameters.parameters
             text = (
                 None if parameters is None else _as_json(parameters, "generate_parameters returned")
             )
@@ -202,10 +228,24 @@ class TunerHost(Host[Call]):
                     self._warn_of_difference(parameter_id, recorded, text)
                     parameters = None if recorded is None else decode(recorded)
             else:
-                self._answers.append(Parameters(parameter_id, text, is_promised and text is None))
+                is_owed = is_promised and text is None
+                self._answers.append(Parameters(parameter_id, text, is_owed, parent, reason))
             if parameters is not None:
                 # The tuner gets back the very object it returned.
                 self._parameters[parameter_id] = parameters
+
+    def _parent_of(self, continued: Continued, parameter_id: int) -> int:
+        try:
+            parent = operator.index(continued.parent)  # numpy's integers as well
+        except TypeError:
+            parent = -1
+        if not 0 <= parent <= self._promises.last or parent == parameter_id:
+            raise TunerError(
+                f"generate_parameters returned {_shown(continued)} for parameter_id {parameter_id};"
+                " the parent is the parameter_id of another phase, that has a result: a whole number"
+                " from 0"
+            )
+        return parent
 
     def _launch(self, parameter_id: int, parameters: Any) -> None:
         """Take in parameters for which the tuner was asked earlier; from whatever thread it calls.
@@ -260,7 +300,12 @@ class TunerHost(Host[Call]):
         parameters = self._parameters.pop(call.parameter_id)
         self._promises.forget(call.parameter_id)
         self._tuner.receive(
-            call.parameter_id, parameters, call.value, call.trial_id, call.customized
+            call.parameter_id,
+            parameters,
+            call.value,
+            call.trial_id,
+            call.customized,
+            call.checkpoint,
         )
         self._tuner.phase_end(call.parameter_id, True, call.trial_id, call.customized)
 
@@ -277,6 +322,7 @@ class TunerHost(Host[Call]):
 
     def _enqueued(self, call: Enqueued) -> None:
         self._parameters[call.parameter_id] = decode(call.text)
+        self._promises.note(call.parameter_id)
 
     def _import(self, call: Import) -> None:
         assert self._tuner is not None
@@ -304,6 +350,7 @@ class TunerHost(Host[Call]):
         Load: _load,
         AskFirst: _ask_first,
         Ask: _ask,
+        AskBatch: _ask_batch,
         Tell: _tell,
         PhaseEnd: _phase_end,
         TrialEnd: _trial_end,
@@ -317,18 +364,20 @@ class TunerHost(Host[Call]):
 def _asks_without_answer(recorded: Recorded) -> set[str]:
     """Return the trials for which a call asked and nothing is on record: what it returns now counts."""
     call = recorded.call
-    asks = _asks(call) if isinstance(call, AskFirst | Ask) else ()
+    asks = _asks(call) if isinstance(call, AskFirst | Ask | AskBatch) else ()
     return {trial_id for number, trial_id in asks if number not in recorded.answers}
 
 
-def _askers(call: AskFirst | Ask, answers: Mapping[int, str | None]) -> dict[int, str]:
+def _askers(call: AskFirst | Ask | AskBatch, answers: Mapping[int, str | None]) -> dict[int, str]:
     """Return the trials that were given parameters, by parameter_id."""
     return {number: trial_id for number, trial_id in _asks(call) if answers.get(number) is not None}
 
 
-def _asks(call: AskFirst | Ask) -> Iterable[tuple[int, str]]:
+def _asks(call: AskFirst | Ask | AskBatch) -> Iterable[tuple[int, str]]:
     if isinstance(call, AskFirst):
         return zip(call.parameter_ids, call.trial_ids, strict=True)
+    if isinstance(call, AskBatch):
+        return [(parameter_id, call.trial_id) for parameter_id in call.parameter_ids]
     return [(call.parameter_id, call.trial_id)]
 
 

@@ -185,6 +185,8 @@ class Outbox:
         notes.commit = notes.sync = True
         if trial.connection.greeted:
             connection = trial.connection
+            if notes.acks and notes.acks[-1][0] is trial:
+                notes.acks.pop()  # the next one says that as well
             notes.acks.append((trial, connection.session, connection.ack()))
 
     def post(self, call: Call) -> int | None:

@@ -25,8 +25,10 @@ from mpx.protocol import TrialConnection
 from mpx.records import ErrorRecord, ExitStatus, TrialSpec
 from mpx.rows import ExperimentRow
 from mpx.store import Store
+from mpx.tuner import Continued
 from mpx.tuner_calls import (
     Ask,
+    AskBatch,
     AskFirst,
     Call,
     Enqueued,
@@ -61,6 +63,7 @@ class Peer:
         connection: the side of the process that spoke last; None where none said hello.
         awaits: what that process waits for: "parameters", "ack" or "verdict".
         verdicts: the answers to the results that waited for one: why to stop, None to go on.
+        saved: session and number of message → the path that it named.
     """
 
     def __init__(self, write: Callable[[bytes], None], max_line: int) -> None:
@@ -69,6 +72,7 @@ class Peer:
         self.connection: TrialConnection | None = None
         self.awaits: str | None = None
         self.verdicts: list[str | None] = []
+        self.saved: dict[tuple[str, int], str] = {}
         self.is_alive = True
         self._write = write
         self._max_line = max_line
@@ -82,20 +86,29 @@ class Peer:
         self._say()
         return self.connection
 
-    def ask(self) -> None:
-        self._speaker().request()
+    def ask(self, count: int | None = None) -> None:
+        self._speaker().request(count)
         self._say(awaits="parameters")
 
-    def report(self, value: Any) -> None:
-        self._speaker().final(value)
+    def report(self, value: Any, *phases: int | None) -> None:
+        """Report the same of some phases, before any is acknowledged; None is the only one open."""
+        for phase in phases:
+            self._speaker().final(value, phase)
         self._say(awaits="ack")
 
-    def mention(self, value: Any, waits: bool = False) -> None:
-        self._speaker().intermediate(value, verdict=waits)
+    def mention(self, value: Any, waits: bool = False, phase: int | None = None) -> None:
+        self._speaker().intermediate(value, phase, verdict=waits)
         self._say(awaits="verdict" if waits else None)
 
-    def fail(self, kind: str, message: str, traceback: str) -> None:
-        self._speaker().failed(kind, message, traceback)
+    def fail(self, kind: str, message: str, traceback: str, phase: int | None = None) -> None:
+        self._speaker().failed(kind, message, traceback, phase)
+        self._say(awaits="ack")
+
+    def save(self, path: str, phase: int | None = None) -> None:
+        """Say that a phase has saved this."""
+        connection = self._speaker()
+        connection.checkpoint(path, phase)
+        self.saved[connection.session, connection.seq] = path
         self._say(awaits="ack")
 
     def say_again(self) -> bool:
@@ -130,13 +143,23 @@ class Peer:
         self._write(data)
 
     def answers(self) -> list[str]:
-        """Return what the manager answered to each ask: parameters, or why there are none."""
+        """Return what the manager answered to each ask: parameters, those of a batch side by side, or why
+        there are none.
+        """
         texts = {
-            "parameters": lambda message: encode(message["parameters"]),
+            "parameters": lambda message: " ".join(
+                encode(p["parameters"]) for p in phases_of(message)
+            ),
             "no_more": lambda message: f"no more: {message['reason']}",
             "error": lambda message: f"error: {message['message']}",
         }
         return [texts[m["type"]](m) for m in self.heard if m["type"] in texts]
+
+
+def phases_of(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the phases that a message with parameters opens."""
+    found: list[dict[str, Any]] = message.get("phases", [message])
+    return found
 
 
 class Tuner:
@@ -145,6 +168,10 @@ class Tuner:
     Args:
         counts: says whether a phase of that parameter_id, in that trial, is on record and is not to be
             tried again.
+
+    Attributes:
+        given: trial → the parameter_ids that it was given.
+        ended: those that have ended, each once.
     """
 
     def __init__(self, counts: Callable[[int, str], bool]) -> None:
@@ -152,10 +179,13 @@ class Tuner:
         self.questions: deque[int] = deque()
         self.story: list[str] = []
         self.failed = False
+        self.given: dict[str, list[int]] = {}
         self._asked: dict[str, list[int]] = {}  # by trial, in order
+        self._batches: dict[int, set[int]] = {}  # parameter_id → those behind it in its batch
         self._refused: set[int] = set()
+        self._behind_refused: set[int] = set()
         self._unasked: set[int] = set()  # has parameters, and no trial that asked for it
-        self._ended: Counter[int] = Counter()
+        self.ended: Counter[int] = Counter()
         self._gone: set[str] = set()
         self._finished = False
 
@@ -167,15 +197,26 @@ class Tuner:
     def answer(self, parameters: Any) -> Parameters:
         """Answer the question that has waited longest."""
         parameter_id = self.questions.popleft()
-        if parameters is None:
-            self._refused.add(parameter_id)
+        if parameters is None or parameter_id in self._behind_refused:
+            self._refuse(parameter_id)
             return Parameters(parameter_id, None)
+        if isinstance(parameters, Continued):
+            text = encode(parameters.parameters)
+            return Parameters(parameter_id, text, parent=parameters.parent)
         return Parameters(parameter_id, encode(parameters))
+
+    def _refuse(self, parameter_id: int) -> None:
+        """There are no parameters for this, nor for what is behind it in its batch."""
+        if (
+            parameter_id not in self.ended
+        ):  # else it was to be answered again, and nobody waits for that
+            self._refused.add(parameter_id)
+        self._behind_refused |= self._batches.get(parameter_id, set())
 
     def promise(self) -> Parameters:
         """Answer the question that has waited longest: none now, maybe later."""
         parameter_id = self.questions.popleft()
-        self._refused.add(parameter_id)
+        self._refuse(parameter_id)
         return Parameters(parameter_id, None, is_promised=True)
 
     def launch(self, parameter_id: int, parameters: Any) -> Launched:
@@ -194,7 +235,7 @@ class Tuner:
         for parameter_id, text in recorded.answers.items():
             self.questions.remove(parameter_id)
             if text is None and parameter_id not in self._unasked:
-                self._refused.add(parameter_id)
+                self._refuse(parameter_id)
 
     def fail(self) -> None:
         """Answer nothing any more; nothing but the last call may come."""
@@ -207,7 +248,7 @@ class Tuner:
         for trial_id, asked in self._asked.items():
             if not self.failed and any(self._counts(number, trial_id) for number in asked):
                 assert trial_id in self._gone
-                self._check_ended(trial_id)
+                self._check_ended(asked, trial_id)
 
     def _read_first(self, call: AskFirst) -> None:
         self.story.append("first " + " ".join(map(str, call.parameter_ids)))
@@ -217,10 +258,19 @@ class Tuner:
             self.questions.append(parameter_id)
 
     def _read_ask(self, call: Ask) -> None:
-        self.story.append(f"ask {call.parameter_id}")
-        self._check_ended(call.trial_id)
-        self._asked.setdefault(call.trial_id, []).append(call.parameter_id)
-        self.questions.append(call.parameter_id)
+        self._read_asks(call.trial_id, [call.parameter_id])
+
+    def _read_batch(self, call: AskBatch) -> None:
+        assert len(call.parameter_ids) > 1
+        self._read_asks(call.trial_id, [*call.parameter_ids])
+
+    def _read_asks(self, trial_id: str, parameter_ids: list[int]) -> None:
+        self.story.append(f"ask {' '.join(map(str, parameter_ids))}")
+        self._check_ended(self.given.get(trial_id, []), trial_id)
+        self._asked.setdefault(trial_id, []).extend(parameter_ids)
+        self.questions.extend(parameter_ids)
+        for n, parameter_id in enumerate(parameter_ids):
+            self._batches[parameter_id] = {*parameter_ids[n + 1 :]}
 
     def _read_tell(self, call: Tell) -> None:
         self.story.append(f"tell {call.parameter_id} {encode(call.value)}")
@@ -234,14 +284,14 @@ class Tuner:
         assert parameter_id in self._unasked.union(*self._asked.values())
         assert parameter_id not in self._refused
         assert trial_id not in self._gone
-        self._ended[parameter_id] += 1
-        assert self._ended[parameter_id] == 1, f"{parameter_id} ended twice"
+        self.ended[parameter_id] += 1
+        assert self.ended[parameter_id] == 1, f"{parameter_id} ended twice"
 
     def _read_trial_end(self, call: TrialEnd) -> None:
         self.story.append(f"gone {call.parameter_id} {'well' if call.success else 'ill'}")
         assert call.parameter_id == self._first(call)
         assert call.trial_id not in self._gone
-        self._check_ended(call.trial_id)
+        self._check_ended(self._asked.get(call.trial_id, []), call.trial_id)
         self._gone.add(call.trial_id)
 
     def _read_enqueued(self, call: Enqueued) -> None:
@@ -255,11 +305,11 @@ class Tuner:
         self.story.append(f"finish {'well' if call.well else 'ill'}")
         self._finished = True
 
-    def _check_ended(self, trial_id: str) -> None:
-        """All that the trial has asked for so far has ended: the promise of order."""
-        for parameter_id in self._asked.get(trial_id, []):
+    def _check_ended(self, parameter_ids: list[int], trial_id: str) -> None:
+        """All these phases of a trial have ended; before it asks, that is the promise of order."""
+        for parameter_id in parameter_ids:
             if parameter_id not in self._refused and self._counts(parameter_id, trial_id):
-                assert self._ended[parameter_id] == 1, parameter_id
+                assert self.ended[parameter_id] == 1, parameter_id
 
     def _first(self, call: TrialEnd) -> int:
         """Return the parameter_id of the trial's first phase; one that was tried again is not asked for."""
@@ -272,6 +322,7 @@ class Tuner:
     _READERS: dict[type, Callable[[Tuner, Any], None]] = {
         AskFirst: _read_first,
         Ask: _read_ask,
+        AskBatch: _read_batch,
         Tell: _read_tell,
         PhaseEnd: _read_phase_end,
         TrialEnd: _read_trial_end,
@@ -324,8 +375,11 @@ class Assessor:
         closed_meanwhile: `mpx stop` ended what a dead manager left, and could tell nobody.
     """
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, judges_trials: bool) -> None:
         self.judge = judge
+        self._judges_trials = (
+            judges_trials  # it may be told of the end of phases that it was not shown
+        )
         self.calls: deque[AssessorCall] = deque()
         self.at_once = True
         self.closed_meanwhile = False
@@ -360,7 +414,8 @@ class Assessor:
             if isinstance(call, Assess):
                 self._open.add(phase)
             else:
-                assert phase in self._open, f"{call} tells of what was never shown"
+                is_shown = phase in self._open or self._judges_trials
+                assert is_shown, f"{call} tells of what was never shown"
                 self._open.discard(phase)
                 self._over.add(phase)
         elif isinstance(call, TrialOver):
@@ -422,7 +477,8 @@ class Stage:
         self.experiment = self._experiment()
 
     def _new_assessor(self) -> Assessor | None:
-        return Assessor(Judge(self.number_of)) if self._history_is_of else None
+        kind = self._history_is_of
+        return Assessor(Judge(self.number_of), kind == "trial") if kind else None
 
     def _experiment(self, assessor_calls: Iterable[Any] = ()) -> Experiment:
         load_assessor = None
@@ -467,11 +523,12 @@ class Stage:
         self.experiment = self._experiment(history.assessor_calls())
         self.experiment.restore(past)
         self.store.commit()
-        self.tuner = Tuner(self._counts)
+        given, self.tuner = self.tuner.given, Tuner(self._counts)
         for parameter_id in history.parameters(0):
             self.tuner.knows(parameter_id)
         for recorded in history.calls(0):
             self.tuner.read_again(recorded)
+        self.tuner.given = given
         if self.assessor is not None and before is not None:
             self.assessor.at_once = before.at_once
             self.assessor.closed_meanwhile = before.closed_meanwhile
@@ -575,11 +632,11 @@ class Stage:
     def _check_is_on_disk(self, trial_id: str, message: dict[str, Any]) -> None:
         """Nothing is sent before it is committed."""
         if message["type"] == "parameters":
-            (text,) = self._one(
-                "SELECT parameters FROM phases WHERE parameter_id = ? AND status = 'RUNNING'",
-                message["parameter_id"],
-            )
-            assert text == encode(message["parameters"])
+            for phase in phases_of(message):
+                self._check_given(trial_id, phase, message)
+        elif message["type"] == "ack" and (path := self._saved(trial_id, message["seq"])):
+            query = "SELECT count(*) FROM phases WHERE checkpoint = ?"
+            assert self._one(query, path) == (1,)
         elif message["type"] == "ack":
             (status,) = self._one(
                 """SELECT p.status FROM phases p JOIN trials t USING (sequence_id)
@@ -589,12 +646,45 @@ class Stage:
             )
             assert status in ("SUCCEEDED", "FAILED", "EARLY_STOPPED")
         elif message["type"] == "verdict" and message["stop"]:
-            (stopped,) = self._one(
-                """SELECT stopped FROM phases JOIN trials USING (sequence_id)
-                WHERE trial_id = ? AND phases.status = 'RUNNING'""",
+            found = self._one(
+                """SELECT 1 FROM phases JOIN trials USING (sequence_id)
+                WHERE trial_id = ? AND phases.status = 'RUNNING' AND stopped = ?""",
                 trial_id,
+                message["reason"],
             )
-            assert stopped == message["reason"]
+            assert found is not None
+
+    def _saved(self, trial_id: str, seq: int) -> str | None:
+        peer = self.peers[trial_id]
+        return peer.saved.get((peer.connection.session, seq)) if peer.connection else None
+
+    def _check_given(self, trial_id: str, phase: dict[str, Any], message: dict[str, Any]) -> None:
+        number = phase["parameter_id"]
+        self.tuner.given.setdefault(trial_id, []).append(number)
+        text, parent = self._one(
+            "SELECT parameters, parent FROM phases WHERE parameter_id = ? AND status = 'RUNNING'",
+            number,
+        )
+        assert (text, parent) == (encode(phase["parameters"]), phase.get("parent"))
+        if "checkpoint" in phase:
+            query = "SELECT checkpoint FROM phases WHERE parameter_id = ? AND value IS NOT NULL"
+            assert self._one(query, parent) == (phase["checkpoint"],)
+        elif parent is not None:  # the process has it
+            assert "phases" not in message
+            assert self._last_of_process(trial_id, message) == parent
+
+    def _last_of_process(self, trial_id: str, message: dict[str, Any]) -> int | None:
+        """Return the phase that a trial's process had before a message, if it had that alone."""
+        last, session = None, None
+        for earlier in self.peers[trial_id].heard:
+            if earlier is message:
+                break
+            if earlier["type"] == "welcome" and earlier["session"] != session:
+                last, session = None, earlier["session"]
+            elif earlier["type"] == "parameters":
+                phases = phases_of(earlier)
+                last = phases[0]["parameter_id"] if len(phases) == 1 else None
+        return last
 
     def _counts(self, parameter_id: int, trial_id: str) -> bool:
         query = """SELECT count(*) FROM phases p JOIN trials t USING (sequence_id)
@@ -715,25 +805,30 @@ def hello(trial: int) -> Event:
     return event
 
 
-def asks(trial: int) -> Event:
-    """The trial asks for its next phase, after a hello if it has said none."""
+def asks(trial: int, count: int | None = None) -> Event:
+    """The trial asks for its next phase, or a batch of so many, after a hello if it has said none."""
 
     def event(stage: Stage) -> None:
         if stage.peer(trial).connection is None:
             stage.replay(hello(trial))
-        stage.peer(trial).ask()
+        stage.peer(trial).ask(count)
 
     return event
 
 
-def reports(trial: int, value: Any) -> Event:
-    """The trial reports the final result of its phase."""
-    return lambda stage: stage.peer(trial).report(value)
+def reports(trial: int, value: Any, *phases: int | None) -> Event:
+    """The trial reports the final result of its phase, or the same one of these at a time."""
+    return lambda stage: stage.peer(trial).report(value, *phases or [None])
 
 
-def mentions(trial: int, value: Any, waits: bool = False) -> Event:
+def mentions(trial: int, value: Any, waits: bool = False, phase: int | None = None) -> Event:
     """The trial reports an intermediate result, and perhaps waits for the verdict."""
-    return lambda stage: stage.peer(trial).mention(value, waits)
+    return lambda stage: stage.peer(trial).mention(value, waits, phase)
+
+
+def saves(trial: int, path: str, phase: int | None = None) -> Event:
+    """The trial says what its phase has saved."""
+    return lambda stage: stage.peer(trial).save(path, phase)
 
 
 def judges(stage: Stage) -> None:
@@ -741,9 +836,15 @@ def judges(stage: Stage) -> None:
     stage.judge()
 
 
-def fails(trial: int, kind: str = "KeyError", message: str = "'x'", trace: str = "Trace") -> Event:
+def fails(
+    trial: int,
+    kind: str = "KeyError",
+    message: str = "'x'",
+    trace: str = "Trace",
+    phase: int | None = None,
+) -> Event:
     """The trial's code raises in a phase."""
-    return lambda stage: stage.peer(trial).fail(kind, message, trace)
+    return lambda stage: stage.peer(trial).fail(kind, message, trace, phase)
 
 
 def writes(trial: int, data: bytes) -> Event:

@@ -162,7 +162,11 @@ def test_first_phases_end_at_the_first_that_there_is_not(end):
             return parameter_id
 
     assert first(AdaptedTuner(Two()), [0, 1, 2, 3], list("abcd")) == [(0, 0), (1, 1)]
-    assert AdaptedTuner(Two()).generate_next(2, "a") is None
+    if end == "raise":  # what it says is for whoever asked
+        with pytest.raises(NoMoreTrialError, match="no more"):
+            AdaptedTuner(Two()).generate_next(2, "a")
+    else:
+        assert AdaptedTuner(Two()).generate_next(2, "a") is None
 
 
 class Several:
@@ -240,6 +244,104 @@ def test_several_phases_by_nnis_signature_and_by_the_base_class():
         (0, ["st_callback"]),
         (1, ["st_callback"]),
     ]
+
+
+# -- several phases of a running trial ------------------------------------------------------------
+
+
+class TogetherByIds:
+    def generate_multiple_parameters(self, parameter_id_list):
+        return [parameter_id_list] * len(parameter_id_list)
+
+
+class TogetherByTrial:
+    def generate_multiple_parameters(self, parameter_id_list, trial_job_id=None, trial_job_ids=()):
+        return [(trial_job_id, trial_job_ids)] * len(parameter_id_list)
+
+
+class TogetherByKeywords(NniTuner):
+    def generate_multiple_parameters(self, parameter_id_list, **kwargs):
+        return [kwargs] * len(parameter_id_list)
+
+
+class TogetherByBase(mpx.Tuner):
+    def generate_parameters(self, parameter_id, trial_job_id=None):
+        return parameter_id, trial_job_id
+
+    def generate_multiple_parameters(self, parameter_id_list, **kwargs):
+        return super().generate_multiple_parameters(parameter_id_list, **kwargs)
+
+
+class EachOfOld(OldNniTuner):
+    def generate_parameters(self, parameter_id, trial_job_id=None):
+        return parameter_id, trial_job_id
+
+
+@pytest.mark.parametrize(
+    ("tuner_class", "batch", "single"),
+    [
+        (TogetherByIds, [[5, 6], [5, 6]], [7]),
+        (TogetherByTrial, [("T", ["T", "T"])] * 2, ("T", ["T"])),
+        (TogetherByKeywords, [BY_NAME] * 2, BY_NAME),
+        (TogetherByBase, [(5, "T"), (6, "T")], (7, "T")),
+        (EachOfOld, [(5, "T"), (6, "T")], (7, "T")),
+    ],
+)
+def test_a_batch_is_asked_for_as_the_tuner_allows(tuner_class, batch, single):
+    tuner = AdaptedTuner(tuner_class())
+    assert tuner.generate_batch([5, 6], "T") == batch
+    assert tuner.generate_next(7, "T") == single
+
+
+def one_by_one(found):
+    """Return a tuner that finds these one after another."""
+    left = [*found] if isinstance(found, (list, tuple)) else [found]
+
+    def generate_parameters(parameter_id):
+        given = left.pop(0) if left else None
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    return generate_parameters
+
+
+@pytest.mark.parametrize("finds", ["together", "one by one"])
+@pytest.mark.parametrize(
+    ("found", "batch"),
+    [
+        (["x", "y"], ["x", "y"]),
+        (("x",), ["x"]),
+        (["x", None], ["x"]),
+        ([None, None], []),
+        ([], []),
+        (None, []),
+        (NoMoreTrialError("no more"), None),
+    ],
+)
+def test_a_batch_may_be_smaller(finds, found, batch):
+    tuner = Several(found)
+    if finds == "one by one":
+        tuner = type("Each", (), {"generate_parameters": staticmethod(one_by_one(found))})()
+    if batch is None:  # what it says is for whoever asked
+        with pytest.raises(NoMoreTrialError, match="no more"):
+            AdaptedTuner(tuner).generate_batch([0, 1], "T")
+    else:
+        assert AdaptedTuner(tuner).generate_batch([0, 1], "T") == batch
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([None, "y"], r"None at position 0 of 2 .*\(T\).*return a shorter list"),
+        (["x", None, "z"], "None at position 1 of 3 and parameters behind it"),
+        (["x"] * 4, "was asked for 3 and returned a list of 4"),
+        ({"x": 1}, "was asked for 3 and returned a dict"),
+    ],
+)
+def test_a_batch_has_its_parameters_in_order_and_no_more(found, said):
+    with pytest.raises(mpx.errors.TunerError, match=said):
+        AdaptedTuner(Several(found)).generate_batch([0, 1, 2], "T")
 
 
 # -- tuners of NNI --------------------------------------------------------------------------------
@@ -422,6 +524,13 @@ class AcceptsByName(Listens):
         self.told.append((parameter_id, value, customized))
 
 
+class AcceptsSaved(AcceptsByName):
+    def receive_trial_result(
+        self, parameter_id, parameters, value, trial_job_id, customized=False, checkpoint="none"
+    ):
+        self.told.append((parameter_id, value, customized, checkpoint))
+
+
 BY_NAME_TOO = {"trial_job_id": "a", "customized": True}
 
 
@@ -444,3 +553,29 @@ def test_results_of_the_users_parameters_are_for_tuners_that_accept_them(tuner_c
     adapted.receive(1, "p", 0.5, "a", customized=False)
     adapted.phase_end(1, True, "a", customized=False)
     assert [call[0] for call in tuner.told[len(told) :]] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("tuner_class", "own", "users"),
+    [
+        (Listens, (0.5, {**AND_MORE, "trial_job_id": "a", "checkpoint": "/w"}), None),
+        (
+            AcceptsInV11,
+            (0.5, {**AND_MORE, "trial_job_id": "a", "checkpoint": "/w"}),
+            (0.5, {**BY_NAME_TOO, "checkpoint": "/w"}),
+        ),
+        (AcceptsInV10, (0.5, {**AND_MORE, "trial_job_id": "a", "checkpoint": "/w"}), (0.5, "a")),
+        (AcceptsByName, (0.5, False), (0.5, True)),
+        (AcceptsSaved, (0.5, False, "/w"), (0.5, True, "/w")),
+    ],
+)
+def test_what_a_phase_saved_is_for_tuners_that_take_it(tuner_class, own, users):
+    tuner = tuner_class()
+    adapted = AdaptedTuner(tuner)
+    for customized, told in ((False, own), (True, users)):
+        tuner.told.clear()
+        adapted.receive(1, "p", 0.5, "a", customized, "/w")
+        assert [call[1:] for call in tuner.told] == [told] * (told is not None)
+    tuner.told.clear()
+    adapted.receive(1, "p", 0.5, "a", customized=False)
+    assert "/w" not in str(tuner.told)

@@ -46,6 +46,10 @@ def set_stage(tmp_path):
         stage.close()
 
 
+def commits(stage):
+    stage.experiment.commit()
+
+
 def end(stage, *codes):
     """End the trials with these codes; every curve, phase, trial and the experiment has ended then."""
     for trial, code in enumerate(codes or (0,)):
@@ -249,6 +253,105 @@ def test_a_trial_that_was_ended_counts_for_the_limit_and_the_next_one_begins(set
     stage.check_end()
 
 
+# -- several phases at a time -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def set_batch(set_stage):
+    """Set a stage whose trial computes three phases at a time."""
+
+    def set_batch(history="phase", at_once=True, **config):
+        stage = set_stage(history, at_once, **config)
+        stage.replay(reports(0, 1), asks(0, 3), answers("b", "c", "d"))
+        return stage
+
+    return set_batch
+
+
+@pytest.mark.parametrize("passes_on", [[], [commits, crashes()]], ids=["one", "two"])
+@pytest.mark.parametrize("judged", ["before", "after"])
+def test_a_verdict_is_on_its_own_phase(set_batch, judged, passes_on):
+    """Whatever is stopped or ends beside it, and whichever manager tells it."""
+    stage = set_batch(at_once=False)
+    stage.replay(mentions(0, 1, True, 1), judges, mentions(0, -1, True, 3), judges)
+    stage.replay(reports(0, 5, 3), mentions(0, -1, True, 2), *[judges] * (judged == "before"))
+    stage.replay(*passes_on)
+    while stage.judge():
+        stage.turn()
+    assert stage.peer(0).verdicts == [None, FIRST, FIRST]
+    stage.replay(mentions(0, 3, True, 1), judges, reports(0, 6, 1))
+    stage.replay(fails(0, "PhaseStopped", phase=2), asks(0, 1), answers("e"))
+    stage.replay(mentions(0, 7, True), judges, reports(0, 8))
+    end(stage)
+    assert stage.phases()[1:] == [
+        "0.1 #1 SUCCEEDED",
+        "0.2 #2 EARLY_STOPPED",
+        "0.3 #3 EARLY_STOPPED",
+        "0.4 #4 SUCCEEDED",
+    ]
+    curves = [line for line in stage.assessor.judge.story if not line.startswith("finish")]
+    assert sorted(curves) == [
+        *["0.1 [1,3]", "0.1 [1]", "0.1 well", "0.2 [-1]", "0.2 ill"],
+        *["0.3 [-1]", "0.3 ill", "0.4 [7]", "0.4 well"],
+    ]
+    assert stage.tuner.story[3:5] == ["tell 3 5", "tell 1 6"]
+
+
+@pytest.mark.parametrize("passes_on", [[], [commits, crashes()]], ids=["one", "two"])
+@pytest.mark.parametrize(
+    ("last", "third"),
+    [
+        (mentions(0, -1, phase=3), "EARLY_STOPPED"),
+        (reports(0, 5, 3), "SUCCEEDED"),
+        (fails(0, phase=3), "FAILED"),
+    ],
+)
+def test_a_trial_that_does_not_wait_is_ended_when_all_that_it_has_open_is_stopped(
+    set_batch, last, third, passes_on
+):
+    stage = set_batch()
+    stage.replay(mentions(0, -1, True, 1), mentions(0, -1, phase=2), mentions(0, 1, phase=3))
+    stage.replay(*passes_on)
+    assert stage.service.ended == []
+    stage.replay(last)
+    assert stage.service.ended == [stage.trial_id(0)]
+    end(stage, 143)
+    assert [phase.split()[-1] for phase in stage.phases()[1:]] == ["EARLY_STOPPED"] * 2 + [third]
+    assert stage.trials() == [f"EARLY_STOPPED: {FIRST}"]
+
+
+@pytest.mark.parametrize(
+    ("stopped", "last"),
+    [
+        ([mentions(0, -1, True, 1), mentions(0, -1, True, 2)], reports(0, 5, 3)),
+        ([mentions(0, -1, phase=1), mentions(0, 1, phase=2)], asks(0, 2)),
+        ([mentions(0, -1, phase=1), mentions(0, 1, phase=2)], hello(0)),
+    ],
+    ids=["all told", "asks", "hello"],
+)
+def test_a_trial_that_knows_or_leaves_behind_what_is_stopped_is_not_ended(set_batch, stopped, last):
+    stage = set_batch()
+    stage.replay(*stopped, last)
+    assert stage.service.ended == []
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_curve_of_a_trial_runs_on_over_the_phases_of_a_batch(set_batch, waits):
+    stage = set_batch("trial", at_once=False, max_trial_num=2)
+    stage.replay(mentions(0, 1, True, 3), judges, mentions(0, 2, True, 1), judges)
+    stage.replay(mentions(0, -1, waits, 2), reports(0, 5, 2), mentions(0, 3, phase=1), judges)
+    assert stage.assessor.judge.story[:3] == ["0 [1]", "0 [1,2]", "0 [1,2,-1]"]
+    late = f"{FIRST.replace('its', 'the')} of phase 2"
+    assert stage.service.ended == [stage.trial_id(0)]
+    stage.replay(judges, exits(0, 143))
+    assert stage.phases()[1:4] == [
+        "0.1 #1 EARLY_STOPPED",
+        "0.2 #2 SUCCEEDED",
+        "0.3 #3 EARLY_STOPPED",
+    ]
+    assert stage.trials()[0] == f"EARLY_STOPPED: {late}"
+
+
 # -- ends ---------------------------------------------------------------------------------------------
 
 
@@ -287,7 +390,7 @@ def test_an_assessor_that_raises_ends_the_experiment_and_open_phases_finish(set_
     assert stage.peer(0).answers()[-1] == f"no more: {failure}"
     stage.replay(exits(0), reports(1, 6), exits(1))
     assert stage.ending() == f"ERROR: {failure}"
-    assert stage.tuner.story[1:3] == ["tell 0 5", "gone 0 well"]
+    assert stage.tuner.story[1:3] == ["tell 0 5", "gone 0 ill"]  # it was turned away
     assert stage.tuner.story[3:] == ["tell 1 6", "gone 1 well", "finish ill"]
     assert stage.assessor.judge.story[-1] == "finish ill"
 
@@ -299,7 +402,7 @@ def test_a_tuner_that_fails_leaves_the_assessor_at_work(set_stage):
     end(stage)
     assert stage.assessor.judge.story[1:] == ["0.0 ill", "finish ill"]
     stage.replay(crashes())  # which tells the tuner, mended, what it was not told, and it alone
-    assert stage.tuner.story[1:3] == ["end 0", "gone 0 well"]
+    assert stage.tuner.story[1:3] == ["end 0", "gone 0 ill"]
     assert stage.assessor.judge.story == ["0.0 [-1]", "0.0 ill"]
 
 
@@ -312,10 +415,6 @@ def test_a_stop_before_the_assessor_is_there(tmp_path):
 
 
 # -- managers that die ------------------------------------------------------------------------------
-
-
-def commits(stage):
-    stage.experiment.commit()
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mpx.config.model import TunerConfig
+from mpx.config.model import TrialConfig, TunerConfig
 from mpx.protocol import OPEN
 from mpx.records import ErrorRecord
 from mpx.store_reader import StoreReader
+from mpx.tuner import Continued
 from mpx.wire import encode, in_pieces
 from tests.stage import (
     Stage,
@@ -25,7 +26,9 @@ from tests.stage import (
     loaded,
     mentions,
     passes,
+    phases_of,
     reports,
+    saves,
     says,
     stops,
     tuner_fails,
@@ -47,6 +50,14 @@ def set_stage(tmp_path):
     yield set_stage
     for stage in stages:
         stage.close()
+
+
+def rings(stage):
+    """All timers are over."""
+    timers, stage.turns.timers = stage.turns.timers, []
+    for timer in timers:
+        if not timer.is_cancelled:
+            timer.ring()
 
 
 def one_phase(trial, value=1.0, parameters="p"):
@@ -570,13 +581,43 @@ def test_a_trial_that_dies_in_a_phase_keeps_those_before(set_stage):
     assert stage.ending() == "DONE: maxTrialNum (1) is reached"
 
 
-def test_a_trial_that_dies_while_it_asks_gets_no_answer(set_stage):
+DIES_WHILE_IT_ASKS = [loaded(), answers("a"), asks(0), reports(0, 1), asks(0, 2), exits(0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("answered", "given"),
+    [
+        ([answers("b", "c")], ['"b"', '"c"']),
+        ([crashes()], ['"late"', '"late"']),
+        ([crashes(), crashes()], ['"late"', '"late"']),
+        ([answers("b"), crashes()], ['"b"', '"late"']),
+    ],
+)
+def test_what_a_trial_that_died_had_asked_for_is_given_to_the_next(set_stage, answered, given):
+    stage = set_stage(max_phase_num=3)
+    stage.replay(
+        *DIES_WHILE_IT_ASKS, *answered, asks(1), reports(1, 2), asks(1), reports(1, 3), exits(1)
+    )
+    lost = ["0.1 #1 LOST", "0.2 #2 LOST"]
+    assert stage.phases() == ["0.0 #0 SUCCEEDED", *lost, "1.0 #1 SUCCEEDED", "1.1 #2 SUCCEEDED"]
+    assert stage.peer(1).answers() == given
+    assert "end 1" not in stage.tuner.story
+    assert stage.ending() == "DONE: maxPhaseNum (3) is reached"
+
+
+def test_what_a_trial_that_died_had_asked_for_and_nobody_waits_for_never_was(set_stage):
+    stage = set_stage()
+    stage.replay(*DIES_WHILE_IT_ASKS, answers("b", NO_MORE, NO_MORE))
+    assert stage.phases() == ["0.0 #0 SUCCEEDED", "0.1 #1 LOST", "1.0 #1 WAITING"]
+
+
+def test_a_tuner_that_answers_late_is_waited_for_and_a_stop_is_not(set_stage):
     stage = set_stage(max_trial_num=1)
-    stage.replay(loaded(), answers("a"), asks(0), reports(0, 1), asks(0), exits(0, 1))
-    stage.replay(answers("b"))
-    assert stage.phases() == ["0.0 #0 SUCCEEDED", "0.1 #1 LOST"]
-    assert stage.tuner.story[-4:] == ["ask 1", "end 1", "gone 0 ill", "finish well"]
-    assert stage.ending() == "DONE: maxTrialNum (1) is reached"
+    stage.replay(*DIES_WHILE_IT_ASKS)
+    assert stage.row.status == "RUNNING"
+    stage.replay(stops())
+    assert stage.phases() == ["0.0 #0 SUCCEEDED"]
+    assert stage.ending() == "STOPPED: mpx stop"
 
 
 def test_a_trial_that_dies_while_the_answer_waits_for_its_next_process(set_stage):
@@ -606,6 +647,27 @@ def test_a_trial_whose_end_nobody_saw_says_so(set_stage):
     stage = set_stage(max_trial_num=1)
     stage.replay(loaded(), answers("a"), exits(0, None))
     assert stage.trials() == ["FAILED: killed, exit status unknown"]
+
+
+@pytest.mark.parametrize(
+    ("how", "again"),
+    [
+        ([exits(0, 1)], True),
+        ([exits(0, 0)], True),
+        ([hello(0), exits(0, 1)], False),
+        ([says(0, type="final", value=1), says(0, type="request"), exits(0, 1)], False),
+        ([rings, exits(0, None)], False),
+    ],
+)
+def test_a_script_that_saw_its_manager_die_before_it_was_heard_costs_nothing(set_stage, how, again):
+    """It ends at end-of-file; what it asked for the next manager finds in the pipe."""
+    stage = set_stage(max_trial_num=1, max_phase_num=1, trial_timeout=10)
+    stage.replay(loaded(), answers("a"), crashes(), says(0, type="request"), *how)
+    assert len(stage.service.started) == (2 if again else 1)
+    if again:
+        stage.replay(asks(1), reports(1, 1), asks(1), exits(1))
+        assert stage.phases() == ["0.0 #0 LOST", "1.0 #0 SUCCEEDED"]
+    stage.check_end()
 
 
 def test_processes_that_could_not_be_ended_are_named(set_stage):
@@ -740,7 +802,7 @@ def test_a_result_that_comes_while_stopping_counts(set_stage):
     stage = set_stage()
     stage.replay(loaded(), answers("a"), asks(0), stops(), reports(0, 1), exits(0))
     assert stage.phases() == ["0.0 #0 SUCCEEDED"]
-    assert stage.tuner.story == ["first 0", "tell 0 1", "gone 0 well", "finish well"]
+    assert stage.tuner.story == ["first 0", "tell 0 1", "gone 0 ill", "finish well"]
     assert stage.ending() == "STOPPED: mpx stop"
 
 
@@ -939,26 +1001,43 @@ class AnyHistory:
             self.nobody_awaits("verdict")
 
     def nobody_awaits(self, what):
+        ended = self.stage.service.ended  # which may happen while it waits for a verdict
         waiting = [n for n in self.alive if self.stage.peer(n).awaits == what]
+        if what == "verdict":
+            waiting = [n for n in waiting if self.stage.trial_id(n) not in ended]
         assert waiting == [], "a trial waits for an answer that nobody will give"
 
     def rare_events(self):
         if self.crashing:
             dead = [trial for trial in self.alive if trial % 2]
-            return [passes(1000), self.crash([]), self.crash(dead), self.crash(self.alive[:1])]
-        return [stops(), stops(drain=True), tuner_fails(), passes(1000)]
+            return [
+                passes(1000),
+                self.crash([]),
+                self.crash(dead),
+                self.crash(self.alive[:1]),
+                rings,
+            ]
+        return [stops(), stops(drain=True), tuner_fails(), passes(1000), rings]
 
     def usual_events(self):
         questions = len(self.stage.tuner.questions)
         events = [syncs, commits]
         if questions:
-            events += [answers("p"), answers(*["p"] * questions)] * 4 + [answers(NO_MORE)]
+            events += [answers("p"), answers(*["p"] * questions)] * 3 + [answers(NO_MORE)]
+            events += [answers("x" * 2000), self.continues, self.continues]
         if self.stage.assessor is not None:
             events += [judges] * 4
         for trial in self.alive:
             events += self.of_script(trial) if trial % 3 == 2 else self.of_sdk(trial)
             events.append(self.exit(trial, len(events) % 2))
         return events
+
+    def continues(self, stage):
+        """The tuner lets a phase go on from one that has a result, or from one that has none."""
+        ended = [*stage.tuner.ended]
+        parent = ended[len(ended) // 2] if ended and stage.tuner.questions[0] % 3 else 0
+        newest = ended[-1] if ended and stage.tuner.questions[0] % 2 else parent
+        answers(Continued("c", newest))(stage)
 
     def crash(self, dead):
         def event(stage):
@@ -982,29 +1061,41 @@ class AnyHistory:
         if peer.awaits:
             return [hello(trial)]
         if peer.connection is None or peer.connection.state is not OPEN:
-            return [asks(trial)] * 4 + [hello(trial), writes(trial, b"text")]
+            asking = [asks(trial), asks(trial, 1 + trial), asks(trial, 4)] * 2
+            return [*asking, hello(trial), writes(trial, b"text")]
+        phases = sorted(peer.connection.open_phases)
+        several = [reports(trial, 0.5, *phases), reports(trial, 0.5, *phases[::-2])]
         return [
-            *[reports(trial, 0.5)] * 6,
-            asks(trial),
+            *[reports(trial, 0.5, phases[-1])] * 4,
+            *several * 2,
+            asks(trial, 1 + trial % 3 or None),
             hello(trial),
-            fails(trial),
-            *self.of_curve(trial),
+            fails(trial, phase=phases[0]),
+            saves(trial, f"/kept/{trial}.{len(peer.heard)}", phases[-1]),
+            *[event for phase in {phases[0], phases[-1]} for event in self.of_curve(trial, phase)],
         ]
 
-    def of_curve(self, trial):
+    def of_curve(self, trial, phase):
         """What an assessor has to do with."""
         if self.stage.assessor is None:
-            return [mentions(trial, 1)]
+            return [mentions(trial, 1, phase=phase)]
         return [
-            *[mentions(trial, value, waits=True) for value in (1, 1, -1)] * 2,
-            *[mentions(trial, value) for value in (1, -1)],
-            fails(trial, "PhaseStopped"),
+            *[mentions(trial, value, True, phase) for value in (1, 1, -1)] * 2,
+            *[mentions(trial, value, phase=phase) for value in (1, -1)],
+            fails(trial, "PhaseStopped", phase=phase),
         ]
 
     def of_script(self, trial):
+        heard = [m for m in self.stage.peer(trial).heard if m["type"] == "parameters"]
+        phases = [phase["phase_index"] for phase in phases_of(heard[-1])] if heard else [0]
         return [
-            *[says(trial, type="request")] * 3,
-            *[says(trial, type="final", value=1)] * 3,
+            *[says(trial, type="request")] * 2,
+            says(trial, type="request", count=3),
+            says(trial, type="final", value=1),
+            *[says(trial, type="final", value=1, phase_index=phase) for phase in phases],
+            says(
+                trial, type="checkpoint", path=f"/kept/{trial}.{phases[0]}", phase_index=phases[0]
+            ),
             says(trial, type="intermediate", value=1),
             says(trial, type="intermediate", value=-1, verdict=True),
             says(trial, type="failed", error={}),
@@ -1041,6 +1132,11 @@ LIMITS = st.fixed_dictionaries(
         "max_phase_num": st.none() | st.integers(1, 20),
         "max_phases_per_trial": st.none() | st.integers(1, 4),
         "max_exec_duration": st.none() | st.just(900.0),
+        "multi_phase": st.sampled_from([True, True, True, False]),
+        "phase_timeout": st.none() | st.just(500.0),
+        "trial": st.builds(
+            TrialConfig, st.just("train"), st.just("/code"), retries=st.integers(0, 2)
+        ),
         "assessor": st.sampled_from([None, "phase", "trial"]),
         "tuner": st.builds(
             TunerConfig, st.just("Random"), include_intermediate_results=st.booleans()
@@ -1113,8 +1209,11 @@ def exported(stage):
 
 def check_limits(stage):
     config, phases = stage.config, stage.phases()
-    assert config.max_phase_num is None or len(phases) <= config.max_phase_num
-    assert config.max_trial_num is None or len(stage.service.started) <= config.max_trial_num
+    for table, limit in (("phases", config.max_phase_num), ("trials", config.max_trial_num)):
+        (found,) = stage._disk.execute(f"SELECT total(counts) FROM {table}").fetchone()
+        assert limit is None or found <= limit
+    if not config.multi_phase:
+        assert all(".0 " in phase for phase in phases)
     if config.max_phases_per_trial is not None:
         indexes = [int(phase.partition(".")[2].partition(" ")[0]) for phase in phases]
         assert all(index < config.max_phases_per_trial for index in indexes)

@@ -27,6 +27,7 @@ from mpx.rows import Offer, PhaseRow, TrialRow
 from mpx.store import Store
 from mpx.tuner_calls import (
     Ask,
+    AskBatch,
     AskFirst,
     ForgetCheckpoints,
     Load,
@@ -150,6 +151,29 @@ def test_answers_that_are_not_on_record_are_left_out_of_a_batch(written):
     assert written.calls() == [
         Recorded(AskFirst([0, 1, 2], ["trial0", "trial1", "trial2"]), {1: "[1]"})
     ]
+
+
+def test_phases_of_a_running_trial_that_were_asked_for_together_are_so_again(written):
+    written.trial()
+    written.phase(0, 0, asked=1)
+    for index, text in ((1, '{"a":1}'), (2, None)):
+        written.phase(0, index, parameters=text, asked=2, request_seq=2)
+    written.store.add_unanswered(2, 3, "trial0", False)
+    assert written.calls(1) == [Recorded(AskBatch([1, 2, 3], "trial0"), {1: '{"a":1}', 3: None})]
+
+
+def test_what_a_phase_saved_is_told_with_its_result_and_to_the_next_manager(written):
+    written.trial()
+    for index, status in enumerate((SUCCEEDED, PhaseStatus.EARLY_STOPPED, FAILED, RUNNING)):
+        value = "1" if index < 2 else None
+        told = index + 1 if index < 3 else None
+        written.phase(0, index, status=status, value=value, told=told, checkpoint=f"/kept/{index}")
+    assert [recorded.call for recorded in written.calls()] == [
+        Tell(0, 1, "trial0", False, "/kept/0"),
+        Tell(1, 1, "trial0", False, "/kept/1"),
+        PhaseEnd(2, "trial0"),
+    ]
+    assert written.past().checkpoints == {0: "/kept/0", 1: "/kept/1"}
 
 
 @pytest.mark.parametrize(
@@ -396,6 +420,12 @@ def test_what_was_lost_again_and_again_is_offered_once(written):
     assert written.past().offers == [Offer(3, "[3]", 0)]
 
 
+def test_an_offer_goes_on_from_what_its_phase_went_on_from(written):
+    written.trial(0, TrialStatus.USER_CANCELED, counts=False)
+    written.phase(0, parameter_id=7, parent=4, status=LOST, counts=False)
+    assert written.past().offers == [Offer(7, "[1]", 0, parent=4)]
+
+
 def test_an_offer_knows_how_often_trials_failed_with_it(written):
     lose(written, 0, 3, attempt=1)
     lose(written, 1, 3, attempt=2)
@@ -473,7 +503,8 @@ def test_a_left_trial_comes_back_whole(written):
     assert dataclasses.asdict(written.left().row) == dataclasses.asdict(row)
 
 
-# Each: fields of the trial, of its phases, and seq of the newest's intermediates; then what is found.
+# Each: fields of the trial, of its phases, and seq of the newest's intermediates, or with another's index;
+# then what is found: how the conversation stands, and how many intermediates what is unended has.
 SITUATIONS = {
     "not started, the tuner was asked": (
         {"status": TrialStatus.WAITING},
@@ -512,19 +543,19 @@ SITUATIONS = {
         {"session": "s", "seq": 1},
         [{"request_seq": 2, "final_seq": 6, "status": SUCCEEDED, "value": "1"}],
         [4],
-        (IDLE, 6, True, 1, None),
+        (IDLE, 6, True, 1, 0),
     ),
     "has failed in a phase": (
         {"session": "s", "seq": 1},
         [{"request_seq": 2, "final_seq": 6, "status": FAILED}],
         [],
-        (IDLE, 6, True, 0, None),
+        (IDLE, 6, True, 0, 0),
     ),
     "has a phase that was abandoned after it mentioned something": (
         {"session": "s", "seq": 1},
         [{"request_seq": 2, "status": PhaseStatus.ABANDONED}],
         [7],
-        (IDLE, 7, True, 0, None),
+        (IDLE, 7, True, 0, 0),
     ),
     "waits for the tuner": (
         {"session": "s", "seq": 1},
@@ -549,7 +580,7 @@ SITUATIONS = {
         {"session": "s", "seq": 9, "reason": "no more phases: enough"},
         [{"request_seq": 2, "final_seq": 8, "status": SUCCEEDED, "value": "1"}],
         [],
-        (IDLE, 9, True, 1, None),
+        (IDLE, 9, True, 1, 0),
     ),
     "was refused though its first parameters were there": (
         {"seq": 0, "reason": "no more phases: enough"},
@@ -563,11 +594,76 @@ SITUATIONS = {
         [6],
         (OPEN, 6, True, 0, 1),
     ),
+    "waits for a batch": (
+        {"session": "s", "seq": 1},
+        [{}, *[{"request_seq": 2, "parameters": None}] * 2],
+        [],
+        (ASKED, 2, True, 0, 0),
+    ),
+    "waits for the rest of a batch": (
+        {"session": "s", "seq": 1},
+        [{}, {"request_seq": 2}, {"request_seq": 2, "parameters": None}],
+        [],
+        (ASKED, 2, True, 0, 0),
+    ),
+    "computes a batch": (
+        {"session": "s", "seq": 1},
+        [{"request_seq": 2, "status": RUNNING}] * 3,
+        [(0, 3), (0, 5), (1, 4), 6],
+        (OPEN, 6, True, 0, 4),
+    ),
+    "has ended some of a batch": (
+        {"session": "s", "seq": 1},
+        [
+            {"request_seq": 2, "final_seq": 7, "status": SUCCEEDED, "value": "1"},
+            {"request_seq": 2, "status": RUNNING},
+            {"request_seq": 2, "final_seq": 5, "status": FAILED},
+        ],
+        [(0, 3), (1, 6), (2, 4)],
+        (OPEN, 7, True, 1, 1),
+    ),
+    "has ended all of a batch": (
+        {"session": "s", "seq": 1},
+        [
+            {"request_seq": 2, "final_seq": 5, "status": SUCCEEDED, "value": "1"},
+            {"request_seq": 2, "final_seq": 4, "status": SUCCEEDED, "value": "1"},
+            {"request_seq": 2, "status": FAILED},  # its parameters were too long
+        ],
+        [],
+        (IDLE, 5, True, 2, 0),
+    ),
+    "has said last what a phase of a batch saved": (
+        {"session": "s", "seq": 4},
+        [{"request_seq": 2, "status": RUNNING, "checkpoint": "/kept/0"}] * 2,
+        [3],
+        (OPEN, 4, True, 0, 1),
+    ),
+    "began to speak anew, and was given some of a batch": (
+        {"session": "t", "seq": 1, "session_start": 1},
+        [
+            {"request_seq": 70, "final_seq": 80, "status": SUCCEEDED, "value": "1"},
+            {"request_seq": 2, "status": RUNNING},
+            {"request_seq": None},
+            {"request_seq": None},
+        ],
+        [(1, 3)],
+        (OPEN, 3, True, 1, 1),
+    ),
+    "began to speak anew while a batch was asked for": (
+        {"session": "t", "seq": 1, "session_start": 1},
+        [
+            {"request_seq": 70, "status": PhaseStatus.ABANDONED},
+            {"request_seq": None},
+            *[{"request_seq": None, "parameters": None}] * 2,
+        ],
+        [],
+        (IDLE, 1, True, 0, 0),
+    ),
     "began to speak anew, in vain so far": (
         {"session": "t", "seq": 1, "session_start": 1},
         [{"request_seq": 70, "final_seq": 80, "status": SUCCEEDED, "value": "1"}],
         [75],
-        (IDLE, 1, True, 1, None),
+        (IDLE, 1, True, 1, 0),
     ),
     "began to speak anew, and what it had asked for is there": (
         {"session": "t", "seq": 1, "session_start": 1},
@@ -594,7 +690,7 @@ SITUATIONS = {
             {"request_seq": 90, "status": PhaseStatus.ABANDONED},
         ],
         [95],
-        (IDLE, 1, True, 1, None),
+        (IDLE, 1, True, 1, 0),
     ),
 }
 
@@ -603,19 +699,17 @@ SITUATIONS = {
 def test_where_the_conversation_with_a_left_trial_stands(written, situation):
     trial, phases, seqs, expected = SITUATIONS[situation]
     written.trial(0, **trial)
-    for index, fields in enumerate(phases):
-        row = written.phase(0, index, **fields)
-    for seq in seqs:
-        written.store.add_intermediate(row, "1", seq, T0)
+    rows = [written.phase(0, index, **fields) for index, fields in enumerate(phases)]
+    for index, seq in [seq if isinstance(seq, tuple) else (-1, seq) for seq in seqs]:
+        written.store.add_intermediate(rows[index], "1", seq, T0)
     left = written.left()
     state, last_seq, has_spoken, results, intermediates = expected
     assert (left.state, left.last_seq, left.has_spoken) == (state, last_seq, has_spoken)
     assert (left.phases, left.results, left.first_parameter_id) == (len(phases), results, 0)
-    if intermediates is None:
-        assert left.unended is None
-    else:
-        assert dataclasses.asdict(left.unended) == dataclasses.asdict(row)
-        assert (left.unended.intermediates, left.unended.in_store) == (intermediates, True)
+    unended = [row for row in rows if row.status in (WAITING, RUNNING)]
+    assert [*map(dataclasses.asdict, left.unended)] == [*map(dataclasses.asdict, unended)]
+    assert sum(row.intermediates for row in left.unended) == intermediates
+    assert all(row.in_store for row in left.unended)
 
 
 @pytest.mark.parametrize(
@@ -636,6 +730,16 @@ def test_a_left_trial_may_not_have_heard_why_its_phase_did_not_begin(written, ch
     assert written.left().error == error
 
 
+@pytest.mark.parametrize(
+    ("others", "error"), [({"status": FAILED}, "too long"), ({"status": RUNNING}, None)]
+)
+def test_a_left_trial_has_heard_of_those_of_a_batch_that_began(written, others, error):
+    written.trial(session="s", seq=1)
+    for index, changes in enumerate(({"status": FAILED}, others, {"status": FAILED})):
+        written.phase(0, index, reason="too long", request_seq=2, **changes)
+    assert written.left().error == error
+
+
 def test_a_left_trial_that_went_on_has_heard_why(written):
     written.trial(session="s", seq=5, reason="no more phases: enough")
     written.phase(status=FAILED, reason="its parameters are too long", request_seq=4)
@@ -645,7 +749,7 @@ def test_a_left_trial_that_went_on_has_heard_why(written):
 def test_a_left_trial_that_has_begun_no_phase(written):
     written.trial(0, TrialStatus.WAITING)
     left = written.left()
-    assert (left.phases, left.unended, left.state, left.last_seq) == (0, None, IDLE, 0)
+    assert (left.phases, left.unended, left.state, left.last_seq) == (0, [], IDLE, 0)
     assert (left.has_spoken, left.error) == (False, None)
 
 
@@ -741,19 +845,26 @@ class Memory(mpx.Tuner):
         drawn = self.draw()
         if drawn < 0.1:
             return None
-        return {"drawn": drawn, "told": sum(map(len, self.calls)), "heard": self.heard()}
+        results = [call for call in self.calls if call[0] == "result"]
+        parameters = {"drawn": drawn, "told": sum(map(len, self.calls)), "heard": heard(results)}
+        if not results or drawn < 0.6:
+            return parameters
+        return mpx.Continued(parameters, results[-1][1])
 
-    def heard(self):
-        return sum(call[3] for call in self.calls if call[0] == "result")
-
-    def receive_trial_result(self, parameter_id, parameters, value, trial_job_id=None):
-        self.calls.append(["result", parameter_id, parameters, value, trial_job_id])
+    def receive_trial_result(
+        self, parameter_id, parameters, value, trial_job_id=None, checkpoint=None
+    ):
+        self.calls.append(["result", parameter_id, parameters, value, checkpoint, trial_job_id])
 
     def phase_end(self, parameter_id, success, trial_job_id=None):
         self.calls.append(["phase", parameter_id, success, trial_job_id])
 
     def trial_end(self, parameter_id, success, trial_job_id=None):
         self.calls.append(["trial", parameter_id, success, trial_job_id])
+
+
+def heard(results):
+    return sum(value for _, _, _, value, _, _ in results)
 
 
 class ArrayMemory(Memory):
@@ -764,10 +875,10 @@ class ArrayMemory(Memory):
 
 
 class BatchMemory(Memory):
-    """Chooses for several trials at once."""
+    """Chooses for several trials, or phases, at once."""
 
-    def generate_multiple_parameters(self, parameter_id_list, **kwargs):
-        self.calls.append(["several", list(parameter_id_list)])
+    def generate_multiple_parameters(self, parameter_id_list, trial_job_id=None, **kwargs):
+        self.calls.append(["several", list(parameter_id_list), trial_job_id])
         return [[number, self.draw()] for number in parameter_id_list if self.draw() > 0.1]
 
 
@@ -834,7 +945,9 @@ class HostedTuner:
             assert all(type(a) in (Parameters, Saved, Loaded) for a in self.answers), self.answers
 
     def answered(self):
-        return {a.parameter_id: a.text for a in self.answers if type(a) is Parameters}
+        """Return the texts and parents, by parameter_id."""
+        found = [answer for answer in self.answers if type(answer) is Parameters]
+        return {answer.parameter_id: (answer.text, answer.parent) for answer in found}
 
     def go_on(self):
         """Return what it was told until now, and what it chooses from now on."""
@@ -869,12 +982,12 @@ class Site:
 
 @dataclasses.dataclass(eq=False)
 class Trial:
-    """A trial that has not ended; `phase` is the one that has not."""
+    """A trial that has not ended; `unended` are its phases that have not."""
 
     row: TrialRow
     first: int = -1
     phases: int = 0
-    phase: PhaseRow | None = None
+    unended: list[PhaseRow] = dataclasses.field(default_factory=list)
 
 
 class Life:
@@ -888,7 +1001,7 @@ class Life:
     def __init__(self, site, past=None):
         self.site = site
         self.store = Store(site.path)
-        self.trials, self.offers = [], []
+        self.trials, self.offers, self.checkpoints = [], [], {}
         self.last_call = self.begun = self.trials_begun = self.next_parameter_id = 0
         self.next_id, self.next_sequence_id = 1, 0
         self.row = experiment_row()
@@ -902,12 +1015,13 @@ class Life:
 
     def _restore(self, past):
         self.row, self.offers = past.experiment, list(past.offers)
+        self.checkpoints = past.checkpoints
         self.last_call, self.begun = past.last_call, past.phases_begun
         self.trials_begun = past.trials_begun
         self.next_id, self.next_parameter_id = past.next_phase_id, past.next_parameter_id
         self.next_sequence_id = past.next_sequence_id
         for left in past.trials:
-            trial = Trial(left.row, left.first_parameter_id, left.phases, left.unended)
+            trial = Trial(left.row, left.first_parameter_id, left.phases, [*left.unended])
             self.trials.append(trial)
         history = StoredHistory(self.site.path)
         self.hosted = HostedTuner(self.site, self.row.checkpoint, history)
@@ -935,48 +1049,59 @@ class Life:
         self._end_turn()
 
     def _ask(self, choice):
-        trial = self._pick(choice, lambda trial: trial.phase is None)
+        trial = self._pick(choice, lambda trial: not trial.unended)
         if trial is None:
             return
-        if self.offers and choice % 2:
+        wanted = choice % 5 + 1
+        while self.offers and choice % 2 and wanted:
             self._open_offer(trial)
-            return
-        phase = self._new_phase(trial)
-        phase.asked = self._post(Ask(phase.parameter_id, trial.row.trial_id))
+            wanted -= 1
+        phases = [self._new_phase(trial) for _ in range(wanted)]
+        ids, trial_id = [phase.parameter_id for phase in phases], trial.row.trial_id
+        if phases:
+            number = self._post(Ask(*ids, trial_id) if wanted == 1 else AskBatch(ids, trial_id))
+            for phase in phases:
+                phase.asked = number
         self._end_turn(commit=choice % 3 > 0)
 
     def _report(self, choice):
-        trial = self._pick(choice, _is_open)
+        trial = self._pick(choice, _open)
         if trial is None:
             return
-        phase, trial.phase = trial.phase, None
+        phase = _open(trial)[choice % len(_open(trial))]
+        trial.unended.remove(phase)
         value = choice % 7 / 7
         phase.value = encode(value)
+        if choice % 3 == 0:
+            phase.checkpoint = self.checkpoints[phase.parameter_id] = f"/kept/{phase.id}"
         self.store.set_phase_status(phase, SUCCEEDED)
-        phase.told = self._post(Tell(phase.parameter_id, value, trial.row.trial_id))
+        call = Tell(phase.parameter_id, value, trial.row.trial_id, checkpoint=phase.checkpoint)
+        phase.told = self._post(call)
         self._end_turn()
 
     def _fail(self, choice):
-        trial = self._pick(choice, _is_open)
+        trial = self._pick(choice, _open)
         if trial is not None:
-            self._end_without_result(trial, FAILED)
+            self._end_without_result(trial, _open(trial)[-1], FAILED)
             self._end_turn(commit=choice % 3 > 0)
 
     def _end(self, choice):
         trial = self._pick(choice, lambda trial: True)
         if trial is None:
             return
-        if self._saves and trial.phase is not None and trial.phase.parameters is None:
+        if self._saves and any(phase.parameters is None for phase in trial.unended):
             self.collect()
         row, again = trial.row, choice % 2 == 1
-        if trial.phase is not None and trial.phase.parameters is not None and again:
-            self._offer_again(trial)
-        elif trial.phase is not None:
-            self._end_without_result(trial, LOST)
+        row.attempt += again
+        for phase in [*trial.unended]:
+            if phase.parameters is not None and again:
+                self._offer_again(trial, phase)
+            else:
+                self._end_without_result(trial, phase, LOST)
         row.counts, row.exit_status = not again, choice % 3
         self.trials_begun -= again
         self.store.set_trial_status(row, TrialStatus.FAILED)
-        row.told = self._post(TrialEnd(trial.first, row.exit_status == 0, row.trial_id))
+        row.told = self._post(TrialEnd(trial.first, row.success, row.trial_id))
         self.trials.remove(trial)
         self._end_turn()
 
@@ -986,15 +1111,21 @@ class Life:
             self._saves += 1
             self._end_turn(commit=choice % 2 > 0)
 
-    def collect(self, choice=0):
-        """Take in what the tuner answers to all that it was asked."""
+    def collect(self, choice=1):
+        """Take in what the tuner answers to all that it was asked, or some of it, and then the rest."""
         self.hosted.wait(
             lambda: (
                 self.hosted.answered().keys() >= self._awaited
                 and sum(type(answer) is Saved for answer in self.hosted.answers) >= self._saves
             )
         )
-        self._take_in()
+        answers, self.hosted.answers = self.hosted.answers, []
+        for part in (answers[: choice % 4], answers[choice % 4 :]):
+            self.hosted.answers = part
+            self._take_in()
+            if choice % 3 == 0:
+                self.hosted.answers = answers[choice % 4 :]
+                return  # the rest when it is next looked for
 
     ACTIONS = (_begin, _ask, _ask, _report, _report, _fail, _end, collect, collect, _save)
 
@@ -1024,35 +1155,35 @@ class Life:
         if not trial.phases:
             trial.first = parameter_id
         trial.phases += 1
-        trial.phase = row
+        trial.unended.append(row)
         self.store.add_phase(row)
         return row
 
     def _open_offer(self, trial):
         offer = self.offers.pop(0)
-        self._new_phase(trial, offer.parameter_id)
+        phase = self._new_phase(trial, offer.parameter_id)
         trial.row.attempt = offer.attempt
-        self._hand_over(trial, offer.parameters)
+        self._hand_over(trial, phase, offer.parameters, offer.parent)
         self._end_turn()
 
-    def _hand_over(self, trial, text):
-        trial.phase.parameters = text
-        self.store.set_phase_status(trial.phase, RUNNING)
+    def _hand_over(self, trial, phase, text, parent):
+        phase.parameters, phase.parent = text, parent
+        self.store.set_phase_status(phase, RUNNING)
         if trial.row.status is TrialStatus.WAITING:
             self.store.set_trial_status(trial.row, TrialStatus.RUNNING)
         self.store.put_trial(trial.row)
 
-    def _offer_again(self, trial):
-        phase = trial.phase
+    def _offer_again(self, trial, phase):
         phase.counts = False
-        trial.row.attempt += 1
         self.begun -= 1
         self.store.set_phase_status(phase, LOST)
-        self.offers.append(Offer(phase.parameter_id, phase.parameters, trial.row.attempt))
+        attempt = trial.row.attempt
+        offer = Offer(phase.parameter_id, phase.parameters, attempt, parent=phase.parent)
+        self.offers.append(offer)
         self.offers.sort(key=lambda offer: offer.parameter_id)
 
-    def _end_without_result(self, trial, status):
-        phase, trial.phase = trial.phase, None
+    def _end_without_result(self, trial, phase, status):
+        trial.unended.remove(phase)
         self.store.set_phase_status(phase, status)
         phase.told = self._post(PhaseEnd(phase.parameter_id, trial.row.trial_id))
 
@@ -1075,22 +1206,23 @@ class Life:
                 self.store.put_experiment(self.row)
                 self._calls.append(ForgetCheckpoints(answer.number))
             else:
-                self._on_parameters(answer.parameter_id, answer.text)
+                self._on_parameters(answer)
         self.hosted.answers = []
         self._end_turn()
 
-    def _on_parameters(self, parameter_id, text):
-        self._awaited.discard(parameter_id)
-        self.site.chosen[parameter_id] = text
-        asking = [t for t in self.trials if t.phase and t.phase.parameter_id == parameter_id]
-        for trial in asking:
-            if text is not None:
-                self._hand_over(trial, text)
+    def _on_parameters(self, answer):
+        number = answer.parameter_id
+        self._awaited.discard(number)
+        self.site.chosen[number] = answer.text, answer.parent
+        asking = [(t, p) for t in self.trials for p in t.unended if p.parameter_id == number]
+        for trial, phase in asking:
+            if answer.text is not None:
+                self._hand_over(trial, phase, answer.text, answer.parent)
             else:
-                self._withdraw(trial)
+                self._withdraw(trial, phase)
 
-    def _withdraw(self, trial):
-        phase, trial.phase = trial.phase, None
+    def _withdraw(self, trial, phase):
+        trial.unended.remove(phase)
         is_first = phase.phase_index == 0
         self.store.add_unanswered(phase.asked, phase.parameter_id, trial.row.trial_id, is_first)
         self.begun -= 1
@@ -1114,9 +1246,10 @@ class Life:
             self._check(past)
         again = HostedTuner(self.site, past.experiment.checkpoint, StoredHistory(self.site.path))
         asked = {
-            left.unended.parameter_id
+            phase.parameter_id
             for left in past.trials
-            if left.unended and left.unended.parameters is None
+            for phase in left.unended
+            if phase.parameters is None
         }
         assert again.answered().keys() >= asked
         assert again.answered().items() <= self.site.chosen.items()
@@ -1132,6 +1265,7 @@ class Life:
     def _check(self, past):
         """Another manager reads what this one knew."""
         assert (past.last_call, past.offers) == (self.last_call, self.offers)
+        assert past.checkpoints == self.checkpoints
         assert (past.phases_begun, past.trials_begun) == (self.begun, self.trials_begun)
         assert past.next_parameter_id == self.next_parameter_id
         assert past.next_phase_id <= self.next_id
@@ -1139,12 +1273,13 @@ class Life:
         assert (past.untold_phases, past.untold_trials) == ([], [])
         found = [(t.row.trial_id, t.phases, t.first_parameter_id) for t in past.trials]
         assert found == [(t.row.trial_id, t.phases, t.first) for t in self.trials]
-        unended = [t.unended and (t.unended.id, t.unended.status) for t in past.trials]
-        assert unended == [t.phase and (t.phase.id, t.phase.status) for t in self.trials]
+        for left, trial in zip(past.trials, self.trials, strict=True):
+            assert [*map(repr, left.unended)] == [*map(repr, trial.unended)]
 
 
-def _is_open(trial):
-    return trial.phase is not None and trial.phase.parameters is not None
+def _open(trial):
+    """Return its phases that have parameters."""
+    return [phase for phase in trial.unended if phase.parameters is not None]
 
 
 PLAIN = (Memory, ArrayMemory, BatchMemory)

@@ -108,6 +108,20 @@ def test_without_limits_anything_may_begin():
     assert Limits().phases_left(10**9) is None
 
 
+@pytest.mark.parametrize(
+    ("limits", "phases", "of_trial", "room"),
+    [
+        (LIMITS, 0, 0, 3),
+        (LIMITS, 5, 2, 1),
+        (LIMITS, 8, 0, 2),
+        (Limits(multi_phase=False), 0, 0, 1),
+        (Limits(), 10**9, 10**9, 4),
+    ],
+)
+def test_how_many_phases_a_trial_may_begin_at_a_time(limits, phases, of_trial, room):
+    assert limits.room(4, phases, of_trial) == room
+
+
 def test_how_many_phases_are_left():
     assert [LIMITS.phases_left(phases) for phases in (0, 9, 10, 11)] == [10, 1, 0, 0]
 

@@ -120,17 +120,12 @@ def test_a_promise_outlives_its_manager(set_stage):
     assert stage.phases() == ["0.0 #0 SUCCEEDED", "1.0 #1 WAITING"]
 
 
-def test_what_a_trial_asked_for_that_is_gone_is_not_launched(set_stage):
+def test_what_a_trial_asked_for_that_is_gone_is_launched_for_another(set_stage):
     stage = set_stage(trial_concurrency=2)
     stage.replay(loaded(), answers("a", "b"), *one_phase(0), asks(0), exits(0, 1))
     stage.replay(answers(NO_MORE), launches(2))
-    assert offered(stage) == []
-    assert stage.phases() == [
-        "0.0 #0 SUCCEEDED",
-        "1.0 #1 WAITING",
-        "0.1 #2 LOST",
-        "2.0 #3 WAITING",
-    ]
+    assert offered(stage) == [(2, '"launched"', 0)]
+    assert stage.phases() == ["0.0 #0 SUCCEEDED", "1.0 #1 WAITING", "2.0 #3 WAITING"]
 
 
 def test_credit_never_starts_more_trials_than_may_run(set_stage):

@@ -186,6 +186,7 @@ EVERY_FIELD = {
             counts=False,
             gpus="[0]",
             assessed=13,
+            batch=8,
         ),
     ),
     "phases": (
@@ -209,6 +210,8 @@ EVERY_FIELD = {
             assessed=9,
             stopped="hopeless",
             customized=True,
+            parent=2,
+            checkpoint="/weights",
         ),
     ),
 }
@@ -225,7 +228,7 @@ def test_another_manager_reads_every_field_as_it_was_written(path, table):
     read_row, row = EVERY_FIELD[table]
     defaults = {field.name: field.default for field in dataclasses.fields(row)}
     same = {name for name, default in defaults.items() if getattr(row, name) == default}
-    unstored = {"intermediates", "last_intermediate", "in_store"}
+    unstored = {"intermediates", "last_intermediate", "intermediate_seq", "in_store"}
     assert same <= unstored, "no field of this test is at its default"
     store = Store(path)
     put(store, dataclasses.replace(row))
@@ -970,6 +973,31 @@ def test_phases_come_in_the_order_of_asking(scored):
     assert ids(scored) == [0, 1, 2, 3, 4, 5]
 
 
+def test_the_phases_that_a_trial_has_open(store, path):
+    store.put_trial(trial_row())
+    statuses = [PhaseStatus.SUCCEEDED, PhaseStatus.RUNNING, PhaseStatus.FAILED, PhaseStatus.WAITING]
+    for number, status in enumerate(statuses):
+        store.add_phase(phase_row(number, status=status))
+    store.commit()
+    found = read(path, lambda reader: reader.open_phases(0))
+    assert [phase.phase_index for phase in found] == [1, 3]
+    assert read(path, lambda reader: reader.open_phases(9)) == []
+
+
+def test_a_phase_has_the_parents_of_its_last_try(store, path):
+    store.put_trial(trial_row())
+    rows = [phase_row(number, parent=parent) for number, parent in enumerate([None, 0, 0, 2])]
+    again = phase_row(4, parent=1)
+    again.parameter_id = 3
+    for row in [*rows, again]:
+        store.add_phase(row)
+    store.commit()
+    found = read(path, lambda reader: reader.lineage(3))
+    assert [(phase.parameter_id, phase.phase_index) for phase in found] == [(0, 0), (1, 1), (3, 4)]
+    assert read(path, lambda reader: reader.lineage(9)) == []
+    assert read(path, lambda reader: reader.has_lineage())
+
+
 def test_phases_of_one_trial_alone(scored):
     assert ids(scored, trial_id="trial1") == [1, 3, 5]
     assert ids(scored, trial_id="trial0", top=1) == [0]
@@ -999,6 +1027,15 @@ def test_the_pace_is_of_those_of_the_newest_phases_that_ended_but_no_trials_firs
     store.commit()
     assert read(path, lambda reader: reader.pace(3)) == (2, 2.0, 25.0)
     assert read(path, lambda reader: reader.pace(10)) == (3, 2.0, 20.0)
+
+
+def test_phases_that_are_open_at_the_same_time_share_their_waiting_and_their_work(store, path):
+    for number in range(1, 5):
+        store.add_phase(
+            phase_row(number, started_at=T0 + number % 2 + 6, ended_at=T0 + 2 * number + 6)
+        )
+    store.commit()
+    assert read(path, lambda reader: reader.pace(10)) == (4, 2.0, 2.25)
 
 
 LOOKS = {

@@ -63,7 +63,7 @@ class Watched:
         self.now = end
 
     def opens(self, trial):
-        trial.open = phase_row(0, started_at=self.now)
+        trial.open = {0: phase_row(0, started_at=self.now)}
         self.times.watch_phase(trial)
 
 
@@ -94,7 +94,7 @@ def test_a_phase_has_its_whole_time_whatever_those_before_it_took():
     for _ in range(7):
         watched.opens(trial)
         watched.passes(4.0)
-        trial.open = None
+        trial.open = {}
     watched.opens(trial)  # at 28
     watched.passes(100.0)
     assert watched.rung == [(38.0, "phase", trial)]
@@ -105,14 +105,14 @@ def test_many_phases_share_a_timer():
     for _ in range(1000):
         watched.opens(trial)
         watched.passes(0.01)
-        trial.open = None
+        trial.open = {}
     assert len(watched.timers) == 1
 
 
 def test_a_trial_between_two_phases_has_none_that_takes_too_long():
     watched, trial = Watched(phase_timeout=10.0), trial_run()
     watched.opens(trial)
-    trial.open = None
+    trial.open = {}
     watched.passes(60.0)
     assert (watched.rung, watched.waiting()) == ([], [])
     watched.opens(trial)
@@ -150,7 +150,7 @@ def test_a_trial_that_is_forgotten_rings_no_more():
 
 def test_time_under_an_earlier_manager_counts():
     watched, trial = Watched(10.0, 30.0), trial_run(started_at=T0 - 25)
-    trial.open = phase_row(0, started_at=T0 - 8)
+    trial.open = {0: phase_row(0, started_at=T0 - 8)}
     watched.times.watch_trial(trial)
     watched.times.watch_phase(trial)
     watched.passes(60.0)
@@ -159,7 +159,7 @@ def test_time_under_an_earlier_manager_counts():
 
 def test_what_ran_out_while_no_manager_watched_is_heard_out():
     watched, trial = Watched(10.0, 30.0), trial_run(started_at=T0 - 5000)
-    trial.open = phase_row(0, started_at=T0 - 4000)
+    trial.open = {0: phase_row(0, started_at=T0 - 4000)}
     watched.times.watch_trial(trial)
     watched.times.watch_phase(trial)
     watched.passes(4.9)
@@ -170,10 +170,10 @@ def test_what_ran_out_while_no_manager_watched_is_heard_out():
 
 def test_a_result_that_was_on_the_way_saves_the_trial_that_was_heard_out():
     watched, trial = Watched(phase_timeout=10.0), trial_run(started_at=T0 - 5000)
-    trial.open = phase_row(0, started_at=T0 - 4000)
+    trial.open = {0: phase_row(0, started_at=T0 - 4000)}
     watched.times.watch_phase(trial)
     watched.passes(1.0)
-    trial.open = None  # its result came
+    trial.open = {}  # its result came
     watched.passes(1.0)
     watched.opens(trial)
     watched.passes(9.9)

@@ -23,6 +23,7 @@ from mpx.errors import ClassLoadError
 from mpx.host import Finish, Finished
 from mpx.tuner_calls import (
     Ask,
+    AskBatch,
     AskFirst,
     Enqueued,
     Failed,
@@ -800,7 +801,7 @@ def test_a_promise_is_told_and_what_is_launched_later_comes_behind_it():
     ) == [
         Parameters(0, None, is_promised=True),
         Parameters(1, None, is_promised=True),
-        Parameters(2, None),
+        Parameters(2, None, reason="later"),
         launched(0),
     ]
     assert ("receive_trial_result", 0, {"launched": 0}, 1.0, "d") in calls_of(tuner)
@@ -809,7 +810,10 @@ def test_a_promise_is_told_and_what_is_launched_later_comes_behind_it():
 def test_what_a_running_trial_was_refused_can_be_launched_too():
     hosted = host_of(Credit())
     hosted.post(AskFirst([0], ["a"]), TrialEnd(9, True, "x"), answers=2)
-    assert hosted.settle(Ask(1, "b"), TrialEnd(9, True, "x")) == [Parameters(1, None), launched(1)]
+    assert hosted.settle(Ask(1, "b"), TrialEnd(9, True, "x")) == [
+        Parameters(1, None, reason="later"),
+        launched(1),
+    ]
 
 
 def test_a_launch_from_another_thread_wakes_the_loop_and_gives_back_the_very_object():
@@ -939,7 +943,7 @@ def test_what_a_trial_asked_for_that_is_gone_is_not_launched():
     parameters, warned = hosted.settle(
         Ask(1, "b"), PhaseEnd(1, "b"), *[TrialEnd(0, True, "a")] * 2
     )[::2]
-    assert parameters == Parameters(1, None)
+    assert parameters == Parameters(1, None, reason="later")
     assert isinstance(warned, Warned)
 
 
@@ -1032,6 +1036,101 @@ def test_parameters_that_the_user_chose_come_with_their_result():
     assert calls_of(tuner)[2] == ("receive_trial_result", 5, {"x": 1}, 1.0, True)
 
 
+# -- batches, and phases that go on from others ---------------------------------------------------
+
+
+def batch(*parameter_ids, answers=(), trial="a"):
+    """Return an ask for a batch on record, and those answers that are there."""
+    return Recorded(AskBatch([*parameter_ids], trial), dict(answers))
+
+
+@pytest.mark.parametrize("multi_thread", [False, True])
+def test_each_phase_of_a_batch_is_answered_in_order(multi_thread):
+    tuner = Recorder()
+    hosted = host_of(tuner, multi_thread=multi_thread)
+    assert hosted.settle(
+        AskBatch([3, 4, 5], "a"), Tell(4, 1, "a"), PhaseEnd(3, "a"), AskBatch([6, 99, 7], "a")
+    ) == [
+        *[Parameters(number, f'{{"id":{number}}}') for number in (3, 4, 5, 6)],
+        *[Parameters(99, None), Parameters(7, None)],
+    ]
+    assert [call[:2] for call in of_trial(tuner, "a")] == [
+        *[("generate_parameters", number) for number in (3, 4, 5)],
+        *[("receive_trial_result", 4), ("phase_end", 4), ("phase_end", 3)],
+        *[("generate_parameters", number) for number in (6, 99)],
+    ]
+
+
+def test_a_batch_on_record_is_asked_for_again_as_one():
+    class Together(Recorder):
+        def generate_multiple_parameters(self, parameter_id_list, trial_job_id=None):
+            self.note("several", parameter_id_list, trial_job_id)
+            return [{"id": number} for number in parameter_id_list if number < 6]
+
+    tuner = Together()
+    record = Record(
+        batch(1, 2, answers={1: '{"id":1}', 2: '{"id":-2}'}),
+        tell(2),
+        batch(3, 4, 5, 6, answers={3: '{"id":3}'}),
+    )
+    assert host_of(tuner, history=record).early == [
+        Warned(WARNING.format(2, '{"id":2}', '{"id":-2}')),
+        *[Parameters(4, '{"id":4}'), Parameters(5, '{"id":5}'), Parameters(6, None)],
+    ]
+    assert of_trial(tuner, "a") == [
+        ("several", [1, 2], "a"),
+        ("receive_trial_result", 2, {"id": -2}, 0.5, "a"),
+        ("phase_end", 2, True, "a"),
+        ("several", [3, 4, 5, 6], "a"),
+    ]
+
+
+class Continues(Recorder):
+    """Goes on from whatever it is told to; a phase for which it is told nothing begins anew."""
+
+    def __init__(self, **parents):
+        super().__init__()
+        self.parents = {int(name[1:]): parent for name, parent in parents.items()}
+
+    def generate_parameters(self, parameter_id, trial_job_id=None):
+        parameters = super().generate_parameters(parameter_id, trial_job_id)
+        if parameter_id not in self.parents:
+            return parameters
+        self.given = mpx.Continued(parameters, self.parents[parameter_id])
+        return self.given
+
+    def receive_trial_result(self, parameter_id, parameters, value, trial_job_id=None):
+        super().receive_trial_result(parameter_id, parameters, value, trial_job_id)
+        self.is_same = parameters is self.given.parameters
+
+
+def test_what_a_phase_goes_on_from_is_told_and_the_tuner_gets_back_the_parameters():
+    of_numpy = type("Integer", (), {"__index__": lambda self: 5})()
+    tuner = Continues(_1=0, _2=0, _4=of_numpy)
+    hosted = host_of(tuner)
+    first, second = AskFirst([0, 1], ["a", "b"]), AskBatch([2], "a")
+    found = hosted.post(first, second, Enqueued(5, "7"), Ask(4, "a"), answers=4)
+    assert [answer.parent for answer in found] == [None, 0, 0, 5]
+    assert found[1].text == '{"id":1}'
+    assert hosted.settle(Tell(4, 1.0, "a")) == []
+    assert tuner.is_same
+
+
+def test_what_a_phase_goes_on_from_is_told_again_where_that_is_not_on_record():
+    record = Record(ask(0, '{"id":0}'), ask(1, '{"id":1}'), batch(2, 3, answers={2: '{"id":2}'}))
+    hosted = host_of(Continues(_1=0, _2=0, _3=1), history=record)
+    assert hosted.early == [Parameters(3, '{"id":3}', parent=1)]
+
+
+@pytest.mark.parametrize("parent", [-1, 2, 7, 10**30, 0.0, "0", None])
+def test_what_a_phase_goes_on_from_is_another_that_there_is(parent):
+    hosted = host_of(Continues(_2=parent))
+    *_, failed = hosted.settle(Ask(0, "a"), Ask(1, "b"), Ask(2, "a"))
+    assert failed.error.type == "TunerError"
+    assert f"Continued({{'id': 2}}, parent={parent}) for parameter_id 2;" in failed.error.message
+    assert "the parent is the parameter_id of another phase" in failed.error.message
+
+
 # -- calls for different trials at the same time --------------------------------------------------
 
 
@@ -1096,16 +1195,19 @@ def test_calls_that_waited_for_each_other_are_made_again():
     assert tuner.results == {"a": 9, "b": 9}
 
 
-def test_a_call_that_still_waits_does_not_keep_the_others_from_going_on():
+@pytest.mark.parametrize(("last", "numbers"), [(ask(10), [10]), (batch(10, 11), [10, 11])])
+def test_a_call_that_still_waits_does_not_keep_the_others_from_going_on(last, numbers):
     tuner = Sharing()
-    last = [tell(8, trial="a"), ask(10, trial="a")]
-    hosted = host_of(tuner, history=shared(5, last), multi_thread=True)
+    hosted = host_of(tuner, history=shared(5, [tell(8), last]), multi_thread=True)
     assert (hosted.early, hosted.loaded) == ([], Loaded(None))
-    assert hosted.post(Tell(9, 0.5, "b"), answers=1) == [Parameters(10, '{"round":5}')]
+    assert hosted.post(Tell(9, 0.5, "b"), answers=len(numbers)) == [
+        Parameters(number, '{"round":5}') for number in numbers
+    ]
     assert hosted.settle() == []
 
 
-def test_what_another_trial_tried_again_is_told_behind_its_ask():
+@pytest.mark.parametrize("asked", [ask(1, "1"), batch(2, 1, answers={2: "2", 1: "1"})])
+def test_what_another_trial_tried_again_is_told_behind_its_ask(asked):
     told = threading.Event()
 
     class Strict(Recorder):
@@ -1124,7 +1226,7 @@ def test_what_another_trial_tried_again_is_told_behind_its_ask():
                 told.set()
             self.running.remove(parameter_id)
 
-    record = Record(ask(0, "0"), tell(0), ask(1, "1"), tell(1, trial="b"), parameters={1: "1"})
+    record = Record(ask(0, "0"), tell(0), asked, tell(1, trial="b"), parameters={1: "1"})
     hosted = host_of(Strict(), history=record, multi_thread=True)
     assert (hosted.early, hosted.loaded) == ([], Loaded(None))
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mpx.errors import StoreError
 from mpx.migrations import check_version
+from mpx.protocol import LARGEST_BATCH
 from mpx.records import (
     BestPhase,
     ErrorRecord,
@@ -23,13 +24,18 @@ from mpx.records import (
 from mpx.rows import LAST_SIGN_OF_LIFE, STATUSES, WHOLE_EXPERIMENT
 from mpx.wire import decode
 
-_PHASE_QUERY = """SELECT p.id, e.id AS experiment_id, t.trial_id, p.sequence_id, p.phase_index,
-    p.parameter_id, p.status, p.reason, p.traceback, p.parameters, p.value, p.requested_at, p.started_at,
-    p.ended_at FROM phases p JOIN trials t USING (sequence_id), experiment e"""
+_PHASE_QUERY = """SELECT p.*, e.id AS experiment_id, t.trial_id
+    FROM phases p JOIN trials t USING (sequence_id), experiment e"""
+# Those of one trial; what has not ended is among the newest.
+_OPEN_QUERY = f"""{_PHASE_QUERY} WHERE p.sequence_id = ?1 AND p.status IN ('WAITING', 'RUNNING')
+    AND p.phase_index > (SELECT max(phase_index) FROM phases WHERE sequence_id = ?1) - {LARGEST_BATCH}
+    ORDER BY p.phase_index"""
 
-
-_PACE_QUERY = """SELECT count(*) AS phases, avg(started_at - requested_at) AS waited,
-    avg(ended_at - started_at) AS computed FROM (SELECT * FROM phases ORDER BY id DESC LIMIT ?)
+# Phases of a batch begin at the same time, and share it.
+_PACE_QUERY = """SELECT count(*) AS phases, avg((started_at - requested_at) / at_a_time) AS waited,
+    avg((ended_at - started_at) / at_a_time) AS computed
+    FROM (SELECT *, count(*) OVER (PARTITION BY sequence_id, started_at) AS at_a_time
+        FROM (SELECT * FROM phases ORDER BY id DESC LIMIT ?))
     WHERE phase_index > 0 AND ended_at IS NOT NULL AND started_at IS NOT NULL"""
 
 
@@ -130,6 +136,36 @@ class StoreReader:
         row = self._one(query, [sequence_id])
         return self._phase(row) if row else None
 
+    def open_phases(self, sequence_id: int) -> list[PhaseRecord]:
+        """Return the phases of a trial that have not ended, in their order."""
+        return [self._phase(row) for row in self._all(_OPEN_QUERY, [sequence_id])]
+
+    def has_lineage(self) -> bool:
+        """Say whether any phase went on from the weights of another one."""
+        return bool(self._parents())
+
+    def lineage(self, parameter_id: int) -> list[PhaseRecord]:
+        """Return a phase and all that it goes back to, the first one first; nothing if there is none.
+
+        Where a phase was tried again, the last try counts.
+        """
+        parents, line = self._parents(), [parameter_id]
+        while line[-1] in parents:
+            line.append(parents[line[-1]])
+        query = f"{_PHASE_QUERY} WHERE p.parameter_id = ? ORDER BY p.id DESC LIMIT 1"
+        rows = (self._one(query, [number]) for number in reversed(line))
+        return [self._phase(row) for row in rows if row is not None]
+
+    def _parents(self) -> dict[int, int]:
+        """Return parameter_id → parent, of all phases that have one."""
+        if not self._knows_parents():
+            return {}
+        query = "SELECT parameter_id, parent FROM phases WHERE parent IS NOT NULL ORDER BY id"
+        return {row["parameter_id"]: row["parent"] for row in self._all(query)}
+
+    def _knows_parents(self) -> bool:
+        return any(row["name"] == "parent" for row in self._all("PRAGMA table_info(phases)"))
+
     def pace(self, most: int) -> Pace | None:
         """Return what the newest phases spent their time on; None before there is one to tell.
 
@@ -182,6 +218,8 @@ class StoreReader:
             started_at=row["started_at"],
             ended_at=row["ended_at"],
             traceback=row["traceback"],
+            parent=_of(row, "parent"),
+            checkpoint=_of(row, "checkpoint"),
         )
 
     def _intermediates(self, phase: int) -> tuple[Any, ...]:

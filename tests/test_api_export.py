@@ -30,6 +30,7 @@ COLUMNS = (
         "reason",
     ),
     *("parameters", "value", "intermediates", "requested_at", "started_at", "ended_at"),
+    *("parent", "checkpoint"),
 )
 
 ODD = [

@@ -216,7 +216,8 @@ def test_pace_is_the_share_of_waiting_in_later_phases(tmp_path: Path) -> None:
     times = {"requested_at": 10.0, "started_at": 11.0, "ended_at": 14.0}
     first = {"requested_at": 0.0, "started_at": 100.0, "ended_at": 101.0}
     open_one = {"status": RUNNING, "started_at": 20.0, "ended_at": None}
-    paths = stored.experiment(tmp_path, phases=[first, times, times, open_one])
+    later = {name: moment + 5 for name, moment in times.items()}
+    paths = stored.experiment(tmp_path, phases=[first, times, later, open_one])
     assert api.detail(paths).pace == (2, 1.0, 3.0)
 
 

@@ -274,6 +274,62 @@ def test_trial_that_no_manager_knows_to_be_dead_is_said_to_be(
     assert plain(detail.running_trials(now_so)) == f"\ntrial 0 asdfg  {shown}"
 
 
+def in_batch(number: int, **changes: object) -> PhaseRecord:
+    return replace(PHASE, phase_index=number, parameter_id=number + 6, **changes)
+
+
+@pytest.mark.parametrize(
+    ("batch", "shown"),
+    [
+        (
+            [in_batch(3), in_batch(5), in_batch(6)],
+            "phases 3, 5 to 6 (parameter_ids 9, 11 to 12) run since TIME (4.0 s)",
+        ),
+        (
+            [in_batch(3), in_batch(4, reason="waits for\x1b")],
+            "phases 3 to 4 (parameter_ids 9 to 10) run since TIME (4.0 s); phase 4 waits for\\x1b",
+        ),
+        (
+            [in_batch(3), in_batch(4, status=PhaseStatus.WAITING)],
+            "phases 3 to 4 (parameter_ids 9 to 10) wait for the tuner since TIME (5.0 s)",
+        ),
+    ],
+)
+def test_trial_with_several_phases_at_a_time_says_which(
+    batch: list[PhaseRecord], shown: str
+) -> None:
+    running = api.RunningTrial(TRIAL, batch[-1], batch=tuple(batch))
+    now_so = replace(DETAIL, running=(running,))
+    assert plain(detail.running_trials(now_so)) == f"\ntrial 0 asdfg  {shown}"
+
+
+def test_lineage_says_where_the_weights_of_each_phase_came_from() -> None:
+    phases = [
+        replace(PHASE, parameter_id=1, sequence_id=1),
+        replace(PHASE, parameter_id=4, sequence_id=1, parent=1, phase_index=7, value=0.5),
+        replace(PHASE, parameter_id=5, sequence_id=1, parent=4, parameters={"lr": 0.2}),
+        replace(PHASE, parameter_id=9, sequence_id=0, parent=5),
+    ]
+    shown = [re.split("  +", line.strip()) for line in plain(tables.lineage(phases)).splitlines()]
+    assert shown[1:] == [
+        ["1 to 4", "1", "3 to 7", "0.5", "lr=0.1", "new"],
+        ["5", "1", "3", "-", "lr=0.2", "went on"],
+        ["9", "0", "3", "-", "lr=0.1", "from trial 1"],
+    ]
+
+
+def test_result_of_a_phase_that_has_none_is_the_last_on_its_way() -> None:
+    stopped = replace(PHASE, status=PhaseStatus.EARLY_STOPPED, intermediates=(0.25, 0.5))
+    assert plain(tables.phases([stopped], NOW)).splitlines()[1].split()[4] == "(0.5)"
+
+
+def test_phases_have_a_column_for_parents_where_any_has_one() -> None:
+    phases = [PHASE, replace(PHASE, parent=7)]
+    shown = [line.split()[:2] for line in plain(tables.phases(phases, NOW, True)).splitlines()]
+    assert shown == [["PARAMETER_ID", "PARENT"], ["9", "-"], ["9", "7"]]
+    assert "PARENT" not in plain(tables.phases(phases, NOW))
+
+
 def test_what_a_manager_waits_for_and_what_went_wrong_stand_above_the_figures() -> None:
     troubled = replace(EXPERIMENT, trouble="the disk is full\x1b", warning="save failed\x1b")
     assert plain(detail.fields(replace(DETAIL, experiment=troubled))).startswith(
@@ -364,6 +420,7 @@ def test_nothing_from_users_reaches_the_terminal_raw() -> None:
         *tables.experiments([record]),
         *tables.trials([trial], NOW),
         *tables.phases([phase], NOW),
+        *tables.lineage([phase]),
         *map(Text, progress.PlainProgress().lines(now_so, 1000.0)),
     ]
     shown = "".join(line.plain for line in lines)

@@ -27,6 +27,8 @@ PHASE_COLUMNS = (
     "requested_at",
     "started_at",
     "ended_at",
+    "parent",
+    "checkpoint",
 )
 _TIMES = ("created_at", "requested_at", "started_at", "ended_at")
 

@@ -49,11 +49,13 @@ class RunningTrial:
         trial: the trial.
         phase: the phase.
         is_gone: no process of it lives, and no manager has noted that.
+        batch: its phases that have not ended, where it has several at a time.
     """
 
     trial: TrialRecord
     phase: PhaseRecord | None
     is_gone: bool = False
+    batch: tuple[PhaseRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +132,7 @@ def detail(paths: ExperimentPaths) -> Detail:
         most = experiment.trial_concurrency
         live = [trial for status in _LIVE for trial in reader.newest_trials(status, most)]
         live.sort(key=lambda trial: trial.sequence_id)
-        running = (
-            RunningTrial(
-                trial,
-                reader.last_phase(trial.sequence_id),
-                sees_processes and not _lives(trial),
-            )
-            for trial in live
-        )
+        running = (_running(reader, trial, sees_processes and not _lives(trial)) for trial in live)
         failed = reader.newest_trials(TrialStatus.FAILED, _MOST_FAILED)
         return Detail(
             experiment,
@@ -147,6 +142,12 @@ def detail(paths: ExperimentPaths) -> Detail:
             now,
             _last_word(paths, experiment),
         )
+
+
+def _running(reader: StoreReader, trial: TrialRecord, is_gone: bool) -> RunningTrial:
+    open_phases = reader.open_phases(trial.sequence_id)
+    batch = tuple(open_phases) if len(open_phases) > 1 else ()
+    return RunningTrial(trial, reader.last_phase(trial.sequence_id), is_gone, batch)
 
 
 def trials(paths: ExperimentPaths) -> list[TrialRecord]:
@@ -173,6 +174,37 @@ def phases(
         experiment = reader and reader.experiment(0.0)
         if reader and experiment:
             yield from reader.phases(trial_id, top, experiment.optimize_mode)
+
+
+def has_lineage(paths: ExperimentPaths) -> bool:
+    """Say whether any phase of an experiment went on from the weights of another one."""
+    with opened(paths) as reader:
+        return reader is not None and reader.has_lineage()
+
+
+def lineage(paths: ExperimentPaths, parameter_id: int | None = None) -> list[PhaseRecord]:
+    """Return a phase and all that it goes back to, the first one first.
+
+    Args:
+        paths: the experiment.
+        parameter_id: the phase; None: the best one.
+
+    Raises:
+        UsageError: there is no such phase.
+    """
+    with opened(paths) as reader:
+        if parameter_id is None:
+            best = show(paths).best
+            if best is None:
+                raise UsageError(f"no phase of experiment {paths.id} has a result yet")
+            parameter_id = best.parameter_id
+        found = reader.lineage(parameter_id) if reader else []
+    if not found:
+        raise UsageError(
+            f"no phase with parameter_id {parameter_id} in experiment {paths.id};"
+            f" `mpx phases {paths.id}` lists all"
+        )
+    return found
 
 
 @contextmanager

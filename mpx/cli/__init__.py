@@ -25,6 +25,7 @@ COMMANDS = {
     "resume": "Let an interrupted, stopped or ended experiment go on.",
     "trials": "List the trials of an experiment.",
     "phases": "List the phases of an experiment.",
+    "lineage": "Show which phases a phase goes back to.",
     "logs": "Print what trials, or the manager, printed.",
     "export": "Write every phase as CSV, JSON or JSON lines.",
     "import": "Tell the tuner of results from elsewhere.",

@@ -29,4 +29,4 @@ def command(experiment: str, top: int | None, trial: str | None, as_json: bool) 
     if as_json:
         api.write_array(map(api.phase_json, found), sys.stdout)
     else:
-        console.show(tables.phases(found, time.time()), crop=True)
+        console.show(tables.phases(found, time.time(), api.has_lineage(paths)), crop=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
@@ -11,12 +11,23 @@ from mpx.records import (
     ErrorRecord,
     ExitStatus,
     ExperimentRecord,
+    PhaseRecord,
     PhaseStatus,
     TrialRecord,
     TrialStatus,
+    ranges,
 )
 from mpx.render.tables import status
-from mpx.render.text import clock, counts, duration, parameters, place, plural, value, visible
+from mpx.render.text import (
+    clock,
+    counts,
+    duration,
+    parameters,
+    place,
+    plural,
+    value,
+    visible,
+)
 
 _LABEL = 10
 _LONGEST_LINE = 400
@@ -169,6 +180,8 @@ def _activity(running: RunningTrial, now_so: Detail) -> Text:
     if running.is_gone:
         what = "it had not been started" if running.trial.pid is None else "its process is gone"
         return Text(f"{what}; `mpx resume {now_so.experiment.id}` sees to it")
+    if running.batch:
+        return _batch(running.batch, now_so.now)
     if phase is None or (running.trial.status is TrialStatus.WAITING and running.trial.reason):
         return _before_first_phase(running.trial, now_so.now)
     number = f"phase {phase.phase_index} (parameter_id {phase.parameter_id})"
@@ -181,6 +194,18 @@ def _activity(running: RunningTrial, now_so: Detail) -> Text:
         return Text(f"{number} waits for the {whom} {_since(phase.requested_at, now_so.now)}")
     ended = f"{number} {phase.status} {_since(phase.ended_at, now_so.now)}"
     return Text(f"between two phases: {ended}")
+
+
+def _batch(phases: Sequence[PhaseRecord], now: float) -> Text:
+    """Return what the phases do that a trial has open at a time."""
+    first = phases[0]
+    waits = [phase for phase in phases if phase.status is PhaseStatus.WAITING]
+    numbers = ranges([phase.phase_index for phase in phases])
+    title = f"phases {numbers} (parameter_ids {ranges([p.parameter_id for p in phases])})"
+    if waits:
+        return Text(f"{title} wait for the tuner {_since(first.requested_at, now)}")
+    reasons = [f"; phase {p.phase_index} {visible(p.reason)}" for p in phases if p.reason]
+    return Text(f"{title} run {_since(first.started_at, now)}{''.join(reasons[:1])}")
 
 
 def _before_first_phase(trial: TrialRecord, now: float) -> Text:

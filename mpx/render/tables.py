@@ -81,15 +81,20 @@ def trials(records: Iterable[TrialRecord], now: float) -> Iterator[Text]:
     return _table(columns, (_trial(record, now, bool(gpus)) for record in records))
 
 
-def phases(records: Iterable[PhaseRecord], now: float) -> Iterator[Text]:
+def phases(
+    records: Iterable[PhaseRecord], now: float, shows_parents: bool = False
+) -> Iterator[Text]:
     """Yield a table of phases; however many there are, few are in memory at a time.
 
     Args:
         records: the phases.
         now: seconds since the epoch, for how long a phase has run.
+        shows_parents: say for each which phase it went on from.
     """
+    parents = [Column("PARENT", right=True)] if shows_parents else []
     columns = [
         Column("PARAMETER_ID", right=True),
+        *parents,
         Column("TRIAL", right=True),
         Column("PHASE", right=True),
         Column("STATUS"),
@@ -98,7 +103,30 @@ def phases(records: Iterable[PhaseRecord], now: float) -> Iterator[Text]:
         Column("PARAMETERS"),
         Column("REASON"),
     ]
-    return _table(columns, (_phase(record, now) for record in records))
+    return _table(columns, (_phase(record, now, shows_parents) for record in records))
+
+
+def lineage(records: Sequence[PhaseRecord]) -> Iterator[Text]:
+    """Yield a table of phases, each of which went on from the one before.
+
+    Those that went on in the same process with the same parameters share a line, and the value is the last
+    one's.
+    """
+    columns = [
+        Column("PARAMETER_IDS", right=True),
+        Column("TRIAL", right=True),
+        Column("PHASES", right=True),
+        Column("VALUE", right=True),
+        Column("PARAMETERS"),
+        Column("WEIGHTS"),
+    ]
+    stages: list[list[PhaseRecord]] = []
+    for record in records:
+        if stages and _is_like(stages[-1][-1], record):
+            stages[-1].append(record)
+        else:
+            stages.append([record])
+    return _table(columns, map(_stage, stages, [None, *stages]))
 
 
 def status(name: str) -> Text:
@@ -138,17 +166,52 @@ def _trial(record: TrialRecord, now: float, shows_gpus: bool) -> list[Text]:
     ]
 
 
-def _phase(record: PhaseRecord, now: float) -> list[Text]:
+def _phase(record: PhaseRecord, now: float, shows_parents: bool) -> list[Text]:
+    parent = "-" if record.parent is None else str(record.parent)
     return [
         Text(str(record.parameter_id), "bold"),
+        *([Text(parent)] if shows_parents else []),
         Text(str(record.sequence_id)),
         Text(str(record.phase_index)),
         status(record.status),
-        Text(value(record.value)),
+        Text(_result(record)),
         Text(_took(record.started_at, record.ended_at, now)),
         Text(parameters(record.parameters)),
         Text(_first_line(record.reason)),
     ]
+
+
+def _result(record: PhaseRecord) -> str:
+    """Return a phase's result, or, in brackets, the last one on its way to none."""
+    if record.value is None and record.intermediates:
+        return f"({value(record.intermediates[-1])})"
+    return value(record.value)
+
+
+def _is_like(parent: PhaseRecord, record: PhaseRecord) -> bool:
+    return (parent.sequence_id, parent.parameters) == (record.sequence_id, record.parameters)
+
+
+def _stage(phases: Sequence[PhaseRecord], before: Sequence[PhaseRecord] | None) -> list[Text]:
+    first, last = phases[0], phases[-1]
+    if before is None:
+        weights = "new"
+    elif before[-1].sequence_id == first.sequence_id:
+        weights = "went on"
+    else:
+        weights = f"from trial {before[-1].sequence_id}"
+    return [
+        Text(_span(first.parameter_id, last.parameter_id), "bold"),
+        Text(str(first.sequence_id)),
+        Text(_span(first.phase_index, last.phase_index)),
+        Text(_result(last)),
+        Text(parameters(first.parameters)),
+        Text(weights),
+    ]
+
+
+def _span(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first} to {last}"
 
 
 def _took(started_at: float | None, ended_at: float | None, now: float) -> str:

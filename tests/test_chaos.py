@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ INSIDE = Path(__file__).resolve().parent / "chaos" / "inside"
 
 
 def test_short_form(capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["--rounds", "18", "--seed", "1"])
+    code = main(["--rounds", "16", "--seed", "1"])
     assert code == 0, capsys.readouterr().out
 
 
@@ -78,13 +79,64 @@ def _case() -> Case:
     return Case([a, b, c], lives, rows, status, {11}, set(), 7, "phase", read_lives(judged))
 
 
+def _batch_case() -> Case:
+    """A trial with batches of three, two and one; the last phase was lost with a trial and its manager.
+
+    Of the first batch a phase is left, and what another one saved is loaded by one of the second.
+    """
+    a = read_trial(
+        "start a 10\nmanner turns\nbegan 0 p0 1\nbegan 1 p1 1\nbegan 2 p2 1\n"
+        + "saving 0 0.w\nsaved 0 0.w\n"
+        + f"{_said(1, 'a')}{_said(0, 'a')}left 2\n"
+        + f"began 3 p3 2\nparent 3 0 0.w\nbegan 4 p4 2\n{_said(3, 'a')}{_said(4, 'a')}"
+        + f"began 5 p5 3\n{_said(5, 'a')}done\n"
+    )
+    b = read_trial("start b 11\nmanner together\nbegan 5 p5 1\n")
+    calls = (
+        "1 life\n1 batch 0,1,2 a\n1 ask 0 a\n1 ask 1 a\n1 ask 2 a\n1 ask 5 b\n"
+        "1 tell 1 a v1a right\n1 tell 0 a v0a right\n1 copy 0 a 0.w\n1 end 2 a False\n"
+        "1 batch 3,4 a\n1 ask 3 a\n1 ask 4 a\n1 kin 3 0\n"
+        "1 tell 3 a v3a right\n1 tell 4 a v4a right\n1 tell 5 a v5a right\n"
+    )
+    rows = [
+        _row("a", 0, 0),
+        _row("a", 1, 1),
+        _row("a", 2, 2, status="ABANDONED", value="", score=None),
+        _row("b", 0, 5, status="LOST", value="", score=None),
+        _row("a", 3, 3, parent=0),
+        _row("a", 4, 4),
+        _row("a", 5, 5),
+    ]
+    status = {
+        "status": "DONE",
+        "reason": "maxPhaseNum (6) is reached",
+        "phases": {"SUCCEEDED": 5, "ABANDONED": 1, "LOST": 1},
+        "trials": {"SUCCEEDED": 1, "FAILED": 1},
+        "best": {"value": {"default": 5}},
+    }
+    return Case([a, b], read_lives(calls), rows, status, {11}, set(), 6)
+
+
+def _said(number, trial):
+    value = f"v{number}{trial}"
+    return f"reporting {number} {value}\nacked {number} {value}\n"
+
+
 def _phase(number, trial, steps=0):
     said = "".join(f"intermediate {number} s{step}\n" for step in range(steps))
-    value = f"v{number}{trial}"
-    return f"began {number} p{number}\n{said}reporting {number} {value}\nacked {number} {value}\n"
+    return f"began {number} p{number}\n{said}{_said(number, trial)}"
 
 
-def _row(trial, index, number, status="SUCCEEDED", value=None, score=-1, intermediates=()):
+def _row(
+    trial,
+    index,
+    number,
+    status="SUCCEEDED",
+    value=None,
+    score=-1,
+    intermediates=(),
+    parent=None,
+):
     exported = {
         "trial_id": trial,
         "phase_index": index,
@@ -93,6 +145,7 @@ def _row(trial, index, number, status="SUCCEEDED", value=None, score=-1, interme
         "parameters": {"n": number},
         "value": None,
         "intermediates": [],
+        "parent": parent,
     }
     return dataclasses.replace(
         row_of(exported),
@@ -103,8 +156,9 @@ def _row(trial, index, number, status="SUCCEEDED", value=None, score=-1, interme
     )
 
 
-def test_nothing_is_wrong() -> None:
-    assert judge(_case()) == []
+@pytest.mark.parametrize("case", [_case, _batch_case])
+def test_nothing_is_wrong(case: Callable[[], Case]) -> None:
+    assert judge(case()) == []
 
 
 def _replace_row(case, place, **changes):
@@ -118,6 +172,10 @@ def _remove_call(life, kind, number):
 def _rejudge(lives, before, after):
     for life in lives:
         life.calls = [tuple(after if w == before else w for w in call) for call in life.calls]
+
+
+def _recall(life, before, after):
+    life.calls[life.calls.index(tuple(before.split()))] = tuple(after.split())
 
 
 def _swap(life, one, other):
@@ -160,7 +218,7 @@ BREAKS = {
         "phase 4 of a got parameters that are not on record",
     ),
     "a trial got a phase twice": (
-        lambda case: case.trials[0].began.append((4, "p4")),
+        lambda case: case.trials[0].batches.append([(4, "p4")]),
         "a got one phase several times",
     ),
     "a phase has another's parameters": (
@@ -294,10 +352,64 @@ BREAKS = {
 }
 
 
-@pytest.mark.parametrize("name", BREAKS)
-def test_verdict_sees_that(name: str) -> None:
-    case = _case()
-    break_it, sentence = BREAKS[name]
+BREAKS_OF_BATCHES = {
+    "a result comes after the next batch is asked for": (
+        lambda case: _swap(case.lives[0], "tell 0", "ask 3"),
+        "manager 0 asked for phase 3 of a before it told of phase 0",
+    ),
+    "results of a batch change places": (
+        lambda case: _swap(case.lives[0], "tell 0", "tell 1"),
+        "manager 0 told of the batch [0, 1, 2] of a in another order",
+    ),
+    "a phase that was left is not abandoned": (
+        lambda case: _replace_row(case, 2, status="LOST"),
+        "phase 2 of a was left open, and is LOST",
+    ),
+    "two phases have one parameter_id": (
+        lambda case: case.rows.append(_row("b", 1, 2, status="LOST", value="", score=None)),
+        "phase 2 of a is ABANDONED, and began again",
+    ),
+    "a phase is lost for good": (
+        lambda case: case.rows.pop(),
+        "phase 5 was LOST with b, and not tried again",
+    ),
+    "a copy is not whole": (
+        lambda case: _recall(case.lives[0], "copy 0 a 0.w", "copy 0 a broken"),
+        "manager 0 was shown broken for phase 0, not 0.w",
+    ),
+    "the tuner is not shown a copy": (
+        lambda case: _remove_call(case.lives[0], "copy", 0),
+        "manager 0 was not shown what phase 0 has saved",
+    ),
+    "a phase loads another's weights": (
+        lambda case: case.trials[0].loads.update({3: (0, "1.x")}),
+        "phase 3 of a loaded 1.x, not what 0 has saved",
+    ),
+    "a phase of a batch is given no weights": (
+        lambda case: case.trials[0].loads.update({3: (0, "-")}),
+        "phase 3 of a got no weights of 0",
+    ),
+    "another parent is on record": (
+        lambda case: _replace_row(case, 4, parent=1),
+        "phase 3 of a goes on from 0; on record is 1",
+    ),
+    "a phase is given no parent": (
+        lambda case: (_replace_row(case, 4, parent=None), case.trials[0].loads.clear()),
+        "phase 3 starts afresh; the tuner chose 0, which is kept",
+    ),
+}
+_ALL_BREAKS = [
+    pytest.param(case, *what, id=name)
+    for case, breaks in ((_case, BREAKS), (_batch_case, BREAKS_OF_BATCHES))
+    for name, what in breaks.items()
+]
+
+
+@pytest.mark.parametrize(("make", "break_it", "sentence"), _ALL_BREAKS)
+def test_verdict_sees_that(
+    make: Callable[[], Case], break_it: Callable[[Case], object], sentence: str
+) -> None:
+    case = make()
     break_it(case)
     assert [found for found in judge(case) if sentence in found], judge(case)
 
@@ -321,9 +433,18 @@ def test_half_a_line_of_evidence_says_nothing() -> None:
     assert trial.acked == []
 
 
-def test_computing_until_a_result_is_reported() -> None:
-    assert read_trial("start a 10\nbegan 0 p0\nintermediate 0 s0\n").computing
-    assert not read_trial("start a 10\nbegan 0 p0\nreporting 0 v0\n").computing
+@pytest.mark.parametrize(
+    ("said", "is_computing"),
+    [
+        ("began 0 p0\nintermediate 0 s0\n", True),
+        ("began 0 p0\nreporting 0 v0\n", False),
+        ("began 0 p0 1\nbegan 1 p1 1\nreporting 0 v0\n", False),
+        ("began 0 p0 1\nbegan 1 p1 1\nreporting 0 v0\nacked 0 v0\n", True),
+        ("began 0 p0 1\nbegan 1 p1 1\nreporting 0 v0\nacked 0 v0\nleft 1\n", False),
+    ],
+)
+def test_computing_while_it_has_nothing_to_say(said: str, is_computing: bool) -> None:
+    assert read_trial("start a 10\n" + said).computing is is_computing
 
 
 def test_equal_values_have_one_name() -> None:

@@ -35,7 +35,7 @@ def main(arguments=None):
             if len(report.violations) >= _ENOUGH:
                 print(f"given up after {_ENOUGH} experiments with violations")
                 break
-            _run(root, options.seed, number, kinds, report, options.verbose)
+            _run(root, options, number, kinds, report)
     finally:
         print("\n".join(report.lines()), flush=True)
         _tidy(root)
@@ -57,6 +57,9 @@ def _read(arguments):
         help="let one manager after another die at the 1st, 2nd, … passing of each point (of `hooks`);"
         " without a POINT: of all sides of a commit",
     )
+    parser.add_argument(
+        "--open", type=int, metavar="N", help="let all trials have up to N phases open at a time"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="a line for each round")
     return parser.parse_args(arguments)
 
@@ -77,16 +80,17 @@ def _experiments(options):
             yield number, kinds
 
 
-def _run(root, seed, number, kinds, report, verbose):
+def _run(root, options, number, kinds, report):
     """Play these kinds; an experiment that ends before them is followed by another one."""
     for part in itertools.count():
         if not kinds or len(report.violations) >= _ENOUGH:
             return
-        rng = random.Random(f"{seed}/{number}/{part}")
-        flavour = Flavour.drawn(number + part, rng)
+        rng = random.Random(f"{options.seed}/{number}/{part}")
+        flavour = Flavour.drawn(number + part, rng, options.open)
         subject = Subject(root / f"{number}-{part}", flavour, rng.randrange(2**32), report)
         report.count("experiments")
-        kinds = _play(subject, kinds, rng, f"seed {seed}, experiment {number}", verbose)
+        where = f"seed {options.seed}, experiment {number}"
+        kinds = _play(subject, kinds, rng, where, options.verbose)
 
 
 def _play(subject, kinds, rng, where, verbose):

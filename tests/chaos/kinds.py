@@ -82,6 +82,50 @@ def judging(*points, least=1, most=1):
     return play
 
 
+def in_batches(play):
+    """Do it where trials have several phases open at a time."""
+
+    def play_there(subject, rng):
+        return subject.flavour.open > 1 and play(subject, rng)
+
+    return play_there
+
+
+def saving(play):
+    """Do it where phases save what they have trained."""
+
+    def play_there(subject, rng):
+        return subject.flavour.has_kin and play(subject, rng)
+
+    return play_there
+
+
+def partly_through(*victims):
+    """Kill the manager, a trial or both, as drawn, when that trial has reported a part of its batch."""
+
+    def play(subject, rng):
+        if not _is_up(subject):
+            return False
+        found = []
+        until(lambda: found.extend(_partly_through(subject)) or found, REACH)
+        subject.hold()
+        still = [trial for trial in _partly_through(subject) if trial.pid in {t.pid for t in found}]
+        for victim in rng.choice(victims):
+            if victim == "manager":
+                subject.kill_manager()
+            elif still:
+                subject.kill_trial(rng.choice(still), rng.choice(["process", "group", "keeper"]))
+        subject.revive()
+        subject.release()
+        return bool(still)
+
+    return play
+
+
+def _partly_through(subject):
+    return [trial for trial in subject.living_trials() if trial.is_partly_through]
+
+
 def while_stopping(*points, most=1):
     """Let the manager die while `mpx stop` ends the experiment."""
 
@@ -392,6 +436,20 @@ KINDS = (
     Kind("while adopting", "the resuming command", 3, orphaned),
     Kind("resumed", "twice at once", 2, twice),
     Kind("resumed", "while it runs", 1, needless),
+    Kind("in a batch", "between two results", 4, in_batches(planned("partly", most=30))),
+    Kind("in a batch", "while it is chosen", 4, in_batches(planned("batch", "choose", most=20))),
+    Kind("in a batch", "on its way to the trial", 2, in_batches(planned("parameters", most=5))),
+    Kind("in a batch", "manager, partly through", 3, in_batches(partly_through(["manager"]))),
+    Kind("in a batch", "trial, partly through", 2, in_batches(partly_through(["trial"]))),
+    Kind(
+        "in a batch",
+        "both, partly through",
+        3,
+        in_batches(partly_through(["trial", "manager"], ["manager", "trial"])),
+    ),
+    Kind("in a batch", "trial, between results", 3, in_batches(trial_planned("final", most=20))),
+    Kind("as phases save", "manager, taking note", 2, saving(planned("saved", most=5))),
+    Kind("as phases save", "trial, copying", 2, saving(trial_planned("copy", "save", most=8))),
     Kind("as a trial begins or ends", "begins", 4, planned("start", "pipes", most=2)),
     Kind("as a trial begins or ends", "ends", 3, planned("exit", most=2)),
     Kind("at a checkpoint", "while it is saved", 4, at_a_checkpoint),

@@ -26,10 +26,20 @@ from tests.lab import Lab
 _INSIDE = Path(__file__).resolve().parent / "inside"
 _LOOK = 0.005  # seconds between two looks
 _TRIAL, _MUTE = (f"'{sys.executable}' '{_INSIDE / name}'" for name in ("trial.py", "mute.py"))
+# Their last argument is how many phases are open at a time.
 _COMMANDS = {
-    "plain": f"{_TRIAL} 0",
-    "relay": f"{_TRIAL} 4; {_TRIAL} 0",
-    "mute": f"if [ $((MPX_SEQUENCE_ID % 3)) = 2 ]; then {_MUTE}; else {_TRIAL} 0; fi",
+    "plain": f"{_TRIAL} 0 {{open}}",
+    "relay": f"{_TRIAL} 4 {{open}}; {_TRIAL} 0 {{open}}",
+    "mute": (
+        f"if [ $((MPX_SEQUENCE_ID % 3)) = 2 ]; then {_MUTE} {{open}}; else {_TRIAL} 0 {{open}}; fi"
+    ),
+}
+# Whether it chooses for several phases in one call, whether it keeps checkpoints → the tuner.
+_TUNERS = {
+    (False, False): "Chronicler",
+    (False, True): "Keeper",
+    (True, False): "Together",
+    (True, True): "TogetherKeeper",
 }
 # A manager that does not come to the point where it is to die is killed at rest, after these seconds.
 REACH = 5.0
@@ -53,6 +63,10 @@ class Flavour:
     Attributes:
         assessor: what is judged as one, `phase` or `trial`; None: there is no assessor.
         speech: of its trials: `plain`; `relay`, one process after another; `mute`, some without hello.
+        open: how many phases a trial has open at a time, at most.
+        together: the tuner chooses for several phases in one call.
+        falls_short: at times the tuner has less for a running trial than that asks for.
+        has_kin: phases save what they trained, and others go on from it.
         more_phases: with how many more it is resumed when it is done.
     """
 
@@ -63,13 +77,25 @@ class Flavour:
     forks: bool
     assessor: str | None
     speech: str
+    open: int
+    together: bool
+    falls_short: bool
+    has_kin: bool
     phases_per_trial: int
     max_phases: int
     more_phases: int
 
     @staticmethod
-    def drawn(number, rng):
-        """Return that of the experiment of this number; a few in a row have everything."""
+    def drawn(number, rng, n=None):
+        """Return that of the experiment of this number; a few in a row have everything.
+
+        Args:
+            number: from 0.
+            rng: for the rest.
+            n: how many phases are open at a time, in all experiments.
+        """
+        n = n or (8, 1, 8, rng.randint(2, 7), 8, 1)[number % 6]
+        size = min(n, 2)  # a batch is gone through sooner than as many single phases
         return Flavour(
             concurrency=rng.randint(2, 4),
             retries=rng.choice([0, 0, 2]),
@@ -78,8 +104,12 @@ class Flavour:
             forks=number % 4 == 1,
             assessor=("phase", None, "trial", "phase", None)[number % 5],
             speech=("plain", "relay", "mute")[number // 2 % 3],
-            phases_per_trial=rng.randint(6, 25),
-            max_phases=rng.randint(150, 350),
+            open=n,
+            together=rng.random() < 1 / 2,
+            falls_short=rng.random() < 1 / 3,
+            has_kin=rng.random() < 1 / 2,
+            phases_per_trial=size * rng.randint(6, 25),
+            max_phases=size * rng.randint(150, 350),
             more_phases=rng.choice([0, 0, 30]),
         )
 
@@ -90,6 +120,7 @@ class Subject:
     Attributes:
         over: it has ended, and not by `mpx stop`.
         killed: pids of the trials' processes that were killed on purpose.
+        fallen: pids of those of them that were killed while a manager saw it.
         lonely: pids of those that were left without a manager until they gave up.
         wrong: what is wrong so far.
     """
@@ -102,6 +133,7 @@ class Subject:
         (self.directory / "trials").mkdir(parents=True)
         self.over = False
         self.killed = set()
+        self.fallen = set()
         self.lonely = set()
         self.wrong = []
         self._id = None
@@ -120,12 +152,17 @@ class Subject:
             "tuner": {
                 "codeDir": str(_INSIDE),
                 "classFileName": "tuner.py",
-                "className": "Keeper" if flavour.checkpoints else "Chronicler",
-                "classArgs": {"directory": str(self.directory), "forks": flavour.forks},
+                "className": _TUNERS[flavour.together, flavour.checkpoints],
+                "classArgs": {
+                    "directory": str(self.directory),
+                    "forks": flavour.forks,
+                    "falls_short": flavour.falls_short,
+                    "has_kin": flavour.has_kin,
+                },
             },
             "trial": {
                 "codeDir": ".",
-                "command": _COMMANDS[flavour.speech],
+                "command": _COMMANDS[flavour.speech].format(open=flavour.open),
                 "env": {"CHAOS_DIRECTORY": str(self.directory)},
                 "gracePeriod": "2s",
                 "retries": flavour.retries,
@@ -343,12 +380,16 @@ class Subject:
                 self.report.count("adoptions")
             elif not trial.began:
                 self.report.count("trials ended before their first phase")
-            elif trial.end != "done" and not trial.is_excused(self.killed | self.lonely):
+            elif trial.end != "done" and not trial.is_excused(
+                self.killed | self.lonely, self.flavour.assessor
+            ):
                 self.wrong.append(f"the resume cost trial {trial_id} (pid {pid}): {trial.end}")
 
     def kill_trial(self, trial, how):
         """SIGKILL a trial: its `process`, its `group`, or its `keeper` alone."""
         self.killed.add(trial.pid)
+        if self.manager_lives():
+            self.fallen.add(trial.pid)
         self.report.count("trials killed")
         try:
             keeper = os.getpgid(trial.pid)
@@ -430,6 +471,7 @@ class Subject:
 
     def _case(self):
         self.killed.update(self.deaths("trial"))
+        self.fallen.update(self.deaths("trial"))
         case = Case(
             self.trials(),
             read_lives((self.directory / "calls.log").read_text()),
@@ -440,9 +482,13 @@ class Subject:
             self._most_phases(),
             self.flavour.assessor,
             self._judged(),
+            self.fallen,
         )
         self.report.count("phases", len(case.rows))
+        self.report.count("batches", sum(len(b) > 1 for t in case.trials for b in t.batches))
         self.report.count("phases stopped early", len(case.stopped()))
+        self.report.count("checkpoints saved", sum(len(trial.saved) for trial in case.trials))
+        self.report.count("checkpoints loaded", sum(len(trial.loads) for trial in case.trials))
         self.report.count("acknowledged results", sum(len(trial.acked) for trial in case.trials))
         return case
 

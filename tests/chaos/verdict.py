@@ -6,6 +6,7 @@ for each promise that is broken.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ class Case:
         max_phases: `maxPhaseNum`.
         curves: what the assessor judges as one, `phase` or `trial`; None where there is none.
         judged: the assessor's calls in each manager.
+        fallen: pids of trials that were killed while a manager saw it.
     """
 
     trials: list[TrialEvidence]
@@ -37,6 +39,7 @@ class Case:
     max_phases: int
     curves: str | None = None
     judged: list[Life] = field(default_factory=list)
+    fallen: set[int] = field(default_factory=set)
 
     def succeeded(self):
         return [row for row in self.rows if row.status == "SUCCEEDED"]
@@ -123,7 +126,7 @@ def intermediates_once(case):
 def trials_lived_on(case):
     """A trial that nobody killed came to its own end."""
     for trial in case.trials:
-        excused = trial.is_excused(case.killed | case.lonely)
+        excused = trial.is_excused(case.killed | case.lonely, case.curves)
         if trial.began and not excused and trial.end != "done":
             yield f"trial {trial.trial_id} (pid {trial.pid}) was lost: {trial.end or 'no last word'}"
 
@@ -139,6 +142,90 @@ def left_words_count(case):
                     yield f"phase {number} of {trial.trial_id} was left behind, and is there {found} times"
 
 
+def left_phases_are_abandoned(case):
+    """What a trial had not ended when it was given other phases is ABANDONED, unless it was stopped."""
+    rows = {(row.trial_id, row.parameter_id): row for row in case.rows}
+    for trial in case.trials:
+        last = {number for number, _ in trial.batches[-1]} if trial.batches else set()
+        ended = {number for number, _ in trial.said}.union(trial.stopped, trial.deaf, last)
+        for number in trial.left:
+            row = rows.get((trial.trial_id, number))
+            if number not in ended and (row is None or row.status != "ABANDONED"):
+                yield f"phase {number} of {trial.trial_id} was left open, and is {row and row.status}"
+
+
+def lost_phases_are_tried_again(case):
+    """A phase is LOST for good only if its trial died or was stopped before its manager, or left it."""
+    rows = {row.parameter_id: row for row in case.rows if row.parameters}
+    given_up = defaultdict(set)
+    for trial in case.trials:
+        given_up[trial.trial_id].update(trial.left)
+    fallen = {
+        trial.trial_id
+        for trial in case.trials
+        if trial.pid in case.fallen or (case.curves == "trial" and trial.deaf)
+    }
+    for number, row in rows.items():
+        excused = row.trial_id in fallen or number in given_up[row.trial_id]
+        if row.status == "LOST" and not excused:
+            yield f"phase {number} was LOST with {row.trial_id}, and not tried again"
+
+
+# -- what phases save, and go on from ----------------------------------------------------------------
+
+
+def copies_are_whole(case):
+    """What a phase saved the tuner is shown with its result, in each manager, and finds whole."""
+    saving = {
+        (n, trial.trial_id): name for trial in case.trials for n, name in trial.saving.items()
+    }
+    for number, life in enumerate(case.lives):
+        copies = {(int(n), trial): name for _, n, trial, name in _calls(life, "copy")}
+        told = {(int(call[1]), call[2]) for call in _calls(life, "tell")}
+        for key, name in copies.items():
+            if saving.get(key) != name:
+                yield f"manager {number} was shown {name} for phase {key[0]}, not {saving.get(key)}"
+        for trial in case.trials:
+            for phase in trial.saved:
+                key = (phase, trial.trial_id)
+                if key in told and key not in copies:
+                    yield f"manager {number} was not shown what phase {phase} has saved"
+
+
+def parents_are_as_recorded(case):
+    """A phase goes on from what is on record as its parent's, or from what its process holds."""
+    rows = {(row.trial_id, row.parameter_id): row for row in case.rows}
+    saved = {(trial.trial_id, *named) for trial in case.trials for named in trial.saving.items()}
+    results = {row.parameter_id: row.trial_id for row in case.results()}
+    for trial in case.trials:
+        alone = [batch[0][0] if len(batch) == 1 else None for batch in trial.batches]
+        before = dict(zip(alone[1:], alone, strict=False))
+        for number, _ in trial.began:
+            row = rows.get((trial.trial_id, number))
+            parent, name = trial.loads.get(number, (None, None))
+            if row is not None and row.parent != parent:
+                yield f"phase {number} of {trial.trial_id} goes on from {parent}; on record is {row.parent}"
+            if name == "-":
+                if before.get(number) != parent:
+                    yield f"phase {number} of {trial.trial_id} got no weights of {parent}"
+            elif name is not None and (results.get(parent), parent, name) not in saved:
+                yield f"phase {number} of {trial.trial_id} loaded {name}, not what {parent} has saved"
+
+
+def parents_are_the_tuners(case):
+    """A phase goes on from the parent that the tuner chose, if that saved anything; else from none."""
+    chosen, kept = {}, {}
+    for life in case.lives:
+        chosen.update((int(number), int(parent)) for _, number, parent in _calls(life, "kin"))
+        kept.update((int(number), name) for _, number, _, name in _calls(life, "copy"))
+    for row in case.rows:
+        parent = chosen.get(row.parameter_id)
+        if row.parent not in (parent, None):
+            yield f"phase {row.parameter_id} goes on from {row.parent}; the tuner chose {parent}"
+        if row.status == "SUCCEEDED" and row.parent is None and parent in kept:
+            yield f"phase {row.parameter_id} starts afresh; the tuner chose {parent}, which is kept"
+
+
 # -- what mpx keeps ---------------------------------------------------------------------------------
 
 
@@ -152,6 +239,10 @@ def rows_are_sound(case):
     for trial_id, found in indexes.items():
         if sorted(found) != list(range(len(found))):
             yield f"the phases of {trial_id} are numbered {sorted(found)}"
+    begun_again = {row.parameter_id: row for row in case.rows}
+    for row in case.rows:
+        if row is not begun_again[row.parameter_id] and row.status != "LOST":
+            yield f"phase {row.parameter_id} of {row.trial_id} is {row.status}, and began again"
     for number, count in Counter(row.parameter_id for row in case.results()).items():
         if count > 1:
             yield f"phase {number} SUCCEEDED {count} times"
@@ -216,7 +307,7 @@ def told_all(case):
 
 
 def told_in_order(case):
-    """A trial's results come in their order, and before it is asked for that trial again."""
+    """The ends of a trial's phases come in their order, and before it is asked for that trial again."""
     for number, life in enumerate(case.lives):
         at = {call[:3]: place for place, call in reversed(list(enumerate(life.calls)))}
         for trial in case.trials:
@@ -224,31 +315,50 @@ def told_in_order(case):
 
 
 def _out_of_order(number, trial, at):
-    succeeded = {phase for phase, _ in trial.said}
     latest, told = -1, None
-    for phase, _ in trial.began:
-        asked = at.get(("ask", str(phase), trial.trial_id))
-        if asked is not None and asked < latest:
+    for batch in trial.batches:
+        ids = [str(phase) for phase, _ in batch]
+        asked = [
+            (at[key], key[1]) for phase in ids if (key := ("ask", phase, trial.trial_id)) in at
+        ]
+        if asked and min(asked)[0] < latest:
             yield (
-                f"manager {number} asked for phase {phase} of {trial.trial_id} before it told"
+                f"manager {number} asked for phase {min(asked)[1]} of {trial.trial_id} before it told"
                 f" of phase {told}"
             )
-        place = at.get(("tell", str(phase), trial.trial_id))
-        if phase in succeeded and place is not None:
-            if place < latest:
-                yield f"manager {number} told of phase {phase} before phase {told}"
-            latest, told = place, phase
+        ends = [
+            (at[key], phase)
+            for phase in ids
+            for kind in ("tell", "end")
+            if (key := (kind, phase, trial.trial_id)) in at
+        ]
+        if ends and min(ends)[0] < latest:
+            yield f"manager {number} told of phase {min(ends)[1]} before phase {told}"
+        yield from _out_of_turn(number, trial, at, batch)
+        latest, told = max([*ends, (latest, told)])
+
+
+def _out_of_turn(number, trial, at, batch):
+    """Results of one batch come in the order in which a single thread reported them."""
+    if trial.manner == "threads":
+        return
+    ids = {phase for phase, _ in batch}
+    told = [at.get(("tell", str(phase), trial.trial_id)) for phase, _ in trial.said if phase in ids]
+    places = [place for place in told if place is not None]
+    if places != sorted(places):
+        yield f"manager {number} told of the batch {sorted(ids)} of {trial.trial_id} in another order"
 
 
 def replays_are_alike(case):
     """Each manager makes the calls of the one before in the same order, and loses no result."""
-    for number, (before, after) in enumerate(zip(case.lives, case.lives[1:], strict=False)):
-        yield from _unlike(number, before.calls, after.calls)
+    left = {(trial.trial_id, number) for trial in case.trials for number in trial.left}
+    lives = [_bare(life.calls, left) for life in case.lives]
+    for number, (before, after) in enumerate(itertools.pairwise(lives)):
+        yield from _unlike(number, before, after)
 
 
 def _unlike(number, before, after):
     """Compare two managers; the second may have died before it was through."""
-    before, after = _bare(before), _bare(after)
     common = set(before) & set(after)
     first = [call for call in before if call in common]
     second = [call for call in after if call in common]
@@ -261,14 +371,18 @@ def _unlike(number, before, after):
             return
     if len(after) > len(second):  # it came to new calls, so all that was told was told again
         for call in before:
-            if call[0] in ("tell", "end", "gone") and call not in common:
+            if call[0] in ("tell", "copy", "end", "gone") and call not in common:
                 yield f"manager {number + 1} did not make the call {' '.join(call)} again"
 
 
-def _bare(calls):
-    """Return the calls alone, each once."""
-    kinds = ("ask", "tell", "end", "gone")
-    return list(dict.fromkeys(call for call in calls if call[0] in kinds))
+def _bare(calls, left):
+    """Return the calls alone, each once, but for the ends of phases that were left.
+
+    These are told with the next request, and are made again when that is sent again.
+    """
+    kinds = ("batch", "ask", "tell", "copy", "end", "gone")
+    wanted = [call for call in calls if call[0] in kinds]
+    return list(dict.fromkeys(c for c in wanted if c[0] != "end" or (c[2], int(c[1])) not in left))
 
 
 def answers_as_recorded(case):
@@ -312,10 +426,17 @@ def stops_are_the_assessors(case):
             if verdicts.setdefault((name, value), verdict) != verdict:
                 yield f"manager {number} had a result of {name} judged otherwise than before"
     deaf = {(trial.trial_id, number) for trial in case.trials for number in trial.deaf}
+    late = {  # a trial's curve that was bad in a phase which did not listen, and may be over by then
+        row.trial_id
+        for row in case.rows
+        if (row.trial_id, row.parameter_id) in deaf
+        and "bad" in {verdicts.get((row.trial_id, value)) for value in row.intermediates}
+    }
     for row in case.succeeded() + case.stopped():
         name = _curve(case, row)
         found = [verdicts.get((name, value)) for value in row.intermediates]
-        if row.status == "EARLY_STOPPED" and "bad" not in found:
+        is_late = case.curves == "trial" and row.trial_id in late
+        if row.status == "EARLY_STOPPED" and "bad" not in found and not is_late:
             yield f"phase {row.parameter_id} of {row.trial_id} was stopped for nothing: {found}"
         is_deaf = (row.trial_id, row.parameter_id) in deaf
         if row.status == "SUCCEEDED" and "bad" in found and not is_deaf:
@@ -331,11 +452,16 @@ def curves_are_whole(case):
         rows[_curve(case, row)].append(row)
     for _, name, value, verdict in _calls(case.judged[-1], "assess"):
         shown[name][value] = verdict
+    batched = {trial.trial_id for trial in case.trials if trial.manner is not None}
     ends = Counter(call[1] for call in _calls(case.judged[-1], "over"))
     for name in rows.keys() | shown.keys():
         recorded = [value for row in rows[name] for value in _assessed(row, shown[name])]
-        if [*shown[name]] != recorded:
-            yield f"the assessor was shown {[*shown[name]]} of {name}; on record are {recorded}"
+        shown_now = [*shown[name]]
+        if name in batched:  # a trial's curve, to which several phases added at a time
+            phases = {value: row.phase_index for row in rows[name] for value in row.intermediates}
+            shown_now.sort(key=lambda value: phases.get(value, -1))
+        if shown_now != recorded:
+            yield f"the assessor was shown {shown_now} of {name}; on record are {recorded}"
         if ends[name] != bool(recorded):
             yield f"the last manager told {ends[name]} times of the end of {name}"
 
@@ -343,7 +469,7 @@ def curves_are_whole(case):
 def _assessed(row, shown):
     """Return the results of a phase that are judged; behind the verdict that stopped it none need be."""
     judged = row.intermediates[: len(shown.keys() & set(row.intermediates))]
-    is_stopped = "bad" in {shown.get(value) for value in judged}
+    is_stopped = row.status == "EARLY_STOPPED" or "bad" in {shown.get(value) for value in judged}
     return judged if is_stopped and row.status != "SUCCEEDED" else row.intermediates
 
 
@@ -363,6 +489,11 @@ _CHECKS = (
     intermediates_once,
     trials_lived_on,
     left_words_count,
+    left_phases_are_abandoned,
+    lost_phases_are_tried_again,
+    copies_are_whole,
+    parents_are_as_recorded,
+    parents_are_the_tuners,
     rows_are_sound,
     status_is_true,
     limit_is_kept,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import mpx.experiment
 import mpx.store
+from mpx.adapted_tuner import AdaptedTuner
 from mpx.assessor_host import AssessorHost
 from mpx.checkpoints import Checkpoints
 from mpx.experiment import Experiment
@@ -35,6 +36,7 @@ _METHODS = (
     ("close", Store, "close"),
     ("post", TunerHost, "post"),  # before: on disk, but the tuner will not be called
     ("call", TunerHost, "_run"),
+    ("batch", AdaptedTuner, "generate_batch"),
     ("submit", AssessorHost, "post"),  # before: the assessor will not be called
     ("assessing", AssessorHost, "_run"),
     ("judged", Phases, "on_verdict"),  # before: the assessor answered, nothing of it on disk
@@ -66,6 +68,7 @@ def install(points):
         _surround(points, point, owner, name)
     _surround_sending(points)
     _surround_hearing(points)
+    _surround_messages(points)
     _save_often(points)
     points.on_due = stop_trials
 
@@ -135,3 +138,20 @@ def _ends_within(data):
         return not data.endswith(b"\n")
     number, _, total = rest.partition(b" ")[0].partition(b"/")
     return number != total or not rest.endswith(b"\n")
+
+
+def _surround_messages(points):
+    """`partly`: one phase of a batch ends and others are open; `saved`: what a phase saved is recorded."""
+    original = Phases.on_message
+
+    def on_message(phases, trial, message):
+        name = "message"
+        if message["type"] == "checkpoint":
+            name = "saved"
+        elif message["type"] in ("final", "failed") and len(trial.open) > 1:
+            name = "partly"
+        points.passing(f"{name}:before")
+        original(phases, trial, message)
+        points.passing(f"{name}:after")
+
+    Phases.on_message = on_message

@@ -4,32 +4,51 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 
+from weights import name_of
 from witness import digest
 from work import TRIAL, compute, result, witness_of_this_process
 
 
-def main():
-    """Report one result after another, until there are no more parameters or no manager."""
+def main(n):
+    """Report one result after another, until there are no more parameters or no manager.
+
+    Args:
+        n: how many phases it has open at a time.
+    """
     witness = witness_of_this_process()
     witness.say("start", TRIAL, os.getpid())
     witness.say("mute")
-    for number, wanted in iter(_ask, None):
-        witness.say("began", number, digest(wanted))
-        compute(wanted["seconds"])
-        value = result(number, wanted["size"])
-        witness.say("reporting", number, digest(value))
-        _say({"type": "final", "value": value})
+    witness.say("manner", "turns")
+    for batch, phases in enumerate(iter(lambda: _ask(n), None)):
+        for phase in phases:
+            witness.say("began", phase["parameter_id"], digest(phase["parameters"]), batch)
+            if "parent" in phase:
+                name = name_of(phase["checkpoint"]) if "checkpoint" in phase else "-"
+                witness.say("parent", phase["parameter_id"], phase["parent"], name)
+        random.shuffle(phases)
+        for phase in phases:
+            _do(witness, phase, n)
     witness.say("done")
 
 
-def _ask():
-    _say({"type": "request"})
+def _do(witness, phase, n):
+    number, wanted = phase["parameter_id"], phase["parameters"]
+    compute(wanted["seconds"])
+    value = result(number, wanted["size"])
+    witness.say("reporting", number, digest(value))
+    name = {"phase_index": phase["phase_index"]} if n > 1 else {}
+    _say({"type": "final", **name, "value": value})
+
+
+def _ask(n):
+    _say({"type": "request", **({"count": n} if n > 1 else {})})
     for line in sys.stdin:
         answer = json.loads(line) if line.startswith("{") else {}
         if answer.get("type") == "parameters":
-            return answer["parameter_id"], answer["parameters"]
+            return answer.get("phases", [answer])
         if answer.get("type") == "no_more":
             return None
     raise EOFError("the manager is gone")
@@ -41,4 +60,4 @@ def _say(message):
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

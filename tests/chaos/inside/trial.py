@@ -3,90 +3,62 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
+import traceback
+from itertools import islice
 
+import steps
+from batches import Batches
 from fault_points import FaultPoints
-from witness import digest
-from work import DIRECTORY, TRIAL, compute, result, witness_of_this_process
+from work import DIRECTORY, TRIAL, witness_of_this_process
 
 import mpx
 from mpx.trial_pipes import TrialPipes
 
 _LONELY = DIRECTORY / "lonely"
-# In one phase of so many no verdict is waited for.
-_DEAF = 12
 
 _witness = witness_of_this_process()
 _points = FaultPoints(DIRECTORY, "trial")
 
 
-def main(most):
-    """Do phases, one after another, and leave the rest to another process.
+def main(most, n):
+    """Do phases, and leave the rest to another process.
 
     Args:
-        most: how many phases this process does.
+        most: how often this process asks; 0: until there are no more.
+        n: how many phases it has open at a time, at most.
     """
     _watch_writes()
+    _watch_copies()
     _lose_patience_when_lonely()
+    steps.install(_witness, _points)
     _witness.say("start", TRIAL, os.getpid())
     try:
-        for count, phase in enumerate(mpx.phases(on_error="continue"), 1):
-            work(phase)
-            if count == most:
-                break
-    except BaseException as error:
+        if n == 1:
+            _one_by_one(most)
+        else:
+            Batches(n, random.choice(["turns", "threads", "together"]), _witness).run(most)
+    except BaseException as error:  # noqa: BLE001 (this process ends)
         _witness.say("crashed", f"{type(error).__name__}: {error}".replace("\n", " "))
-        raise
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # for phases that were cut short would be reported as failed
     _points.passing("leave")
     _witness.say("done")
 
 
-def work(phase):
-    """Do one phase."""
-    wanted, number = phase.parameters, phase.parameter_id
-    _witness.say("began", number, digest(wanted))
-    print(f"text of phase {number}")
-    _points.passing("begin")
-    with phase:
-        if any(_mention(phase, step) for step in range(wanted["intermediates"])):
-            _witness.say("stopped", number)
-            if number % 2:
-                _report(phase, result(number, wanted["size"]))
-            return
-        compute(wanted["seconds"])
-        if wanted["fails"]:
-            _witness.say("failing", number)
-            raise ValueError("this phase is to fail")
-        _report(phase, result(number, wanted["size"]))
-    if wanted["fails"]:
-        _witness.say("failed", number)
-
-
-def _mention(phase, step):
-    """Report an intermediate result; say whether the phase was stopped, in those that wait for that."""
-    number = phase.parameter_id
-    value = [number, step, TRIAL, "i" * phase.parameters["step_size"]]
-    if number % _DEAF == _DEAF - 1:
-        if step == 0:
-            _witness.say("deaf", number)
-        stopped = mpx.report_intermediate_result(value, wait=False)
-    else:
-        stopped = phase.report_intermediate(value)
-    _witness.say("intermediate", number, digest(value))
-    return stopped
-
-
-def _report(phase, value):
-    name = digest(value)
-    _witness.say("reporting", phase.parameter_id, name)
-    _points.passing("report:before")
-    phase.report_final(value)
-    _points.passing("report:after")
-    _witness.say("acked", phase.parameter_id, name)
+def _one_by_one(most):
+    for phase in islice(mpx.phases(on_error="continue"), most or None):
+        steps.begin(phase)
+        for _ in steps.work(phase):
+            pass
 
 
 def _watch_writes():
-    """Pass `write` behind each write of a message, and `piece` behind those of one that takes several."""
+    """Pass `write` behind each write of a message, `piece` behind those of one that takes several, and
+    `final` where a result of a batch is in it.
+    """
     original = os.write
 
     def write(fd, data):
@@ -96,10 +68,23 @@ def _watch_writes():
                 _points.passing("piece")
             if b'"type":"request"' in data:
                 _points.passing("request")
+            if b'"type":"final"' in data and b'"phase_index"' in data:
+                _points.passing("final")
             _points.passing("write")
         return written
 
     os.write = write
+
+
+def _watch_copies():
+    """Pass `copy` within the copying of what a phase saves."""
+    original = os.fsync
+
+    def fsync(fd):
+        _points.passing("copy")
+        original(fd)
+
+    os.fsync = fsync
 
 
 def _lose_patience_when_lonely():
@@ -111,4 +96,4 @@ def _lose_patience_when_lonely():
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

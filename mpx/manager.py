@@ -50,6 +50,7 @@ from mpx.inbox import Inbox
 from mpx.lifecycle import ENDED
 from mpx.loop import Loop, Timer
 from mpx.nvml import Nvml, NvmlDevices
+from mpx.phase_tuners import PhaseTuners
 from mpx.processes import group_members, send_signal, signal_group, start_of
 from mpx.records import (
     ErrorRecord,
@@ -360,10 +361,14 @@ class Manager:
         os.environ["NNI_CHECKPOINT_DIRECTORY"] = str(self._paths.checkpoint)
         os.environ.update(visible_variables(tuner.gpu_indices))
         sys.path.insert(0, str(self._paths.sdk))
+        construct = functools.partial(loader.construct, class_args=tuner.class_args)
+        space, phase_spaces = self._config.search_space, self._config.phase_spaces
+        if phase_spaces is not None:
+            construct = functools.partial(_construct_for_phases, construct, len(phase_spaces))
         return Load(
             load_class=_class_loader(tuner, loader.load_built_in_tuner),
-            construct=lambda tuner_class: loader.construct(tuner_class, tuner.class_args),
-            search_space="" if self._config.search_space is None else self._config.search_space,
+            construct=construct,
+            search_space=phase_spaces or ("" if space is None else space),
             seed=self._experiment.row.seed,
             multi_thread=self._config.multi_thread,
             history=self._history,
@@ -431,6 +436,13 @@ def _class_loader(config: ClassConfig, built_in: Callable[[str], type]) -> Calla
     return functools.partial(
         loader.load_class, Path(config.code_dir), config.class_file_name, config.class_name
     )
+
+
+def _construct_for_phases(
+    construct: Callable[[type], Any], count: int, tuner_class: type
+) -> PhaseTuners:
+    """Return a tuner for each search space of `phases`, as one."""
+    return PhaseTuners(functools.partial(construct, tuner_class), count)
 
 
 def _try_lock(fd: int) -> bool:

@@ -174,6 +174,30 @@ def test_parameters_beside_the_search_space_are_doubted(
     assert api.doubts(paths, parameters) == said
 
 
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"lr": 7, "act": "b"}, []),
+        ({"size": 3}, []),
+        ({"lr": 7, "size": 3, "akt": "b"}, [
+            "of no search space in phases; phase 1 has the nearest",
+            "not in the search space: 'lr', 'akt'",
+        ]),
+        ({"Lr": 7, "act": "b"}, [
+            "of no search space in phases; phase 0 has the nearest",
+            "not in the search space: 'Lr' (did you mean 'lr'?)",
+            "without a value: 'lr'",
+        ]),
+    ],
+)  # fmt: skip
+def test_parameters_of_no_phase_s_search_space_are_doubted(
+    tmp_path: Path, parameters: Any, said: list[str]
+) -> None:
+    spaces = [SPACE, {"size": {"_type": "choice", "_value": [3]}}]
+    paths = stored.experiment(tmp_path, phase_spaces=spaces)
+    assert api.doubts(paths, parameters) == said
+
+
 def test_without_a_search_space_nothing_is_doubted(tmp_path: Path) -> None:
     assert api.doubts(stored.experiment(tmp_path), {"x": 1}) == []
 

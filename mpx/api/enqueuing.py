@@ -54,8 +54,21 @@ def doubts(paths: ExperimentPaths, parameters: Any) -> list[str]:
 
 
 def _doubts(config: ExperimentConfig, parameters: Any) -> list[str]:
-    space = config.search_space
-    if not space or config.tuner.builtin_name == _TAKES_OPTIONS:
+    if config.tuner.builtin_name == _TAKES_OPTIONS:
+        return []
+    spaces = config.phase_spaces
+    if spaces is None:
+        return _differences(config.search_space, parameters)
+    found = [_differences(space, parameters) for space in spaces]
+    if not all(found):  # it is of that one
+        return []
+    names = set(parameters) if isinstance(parameters, dict) else set()
+    nearest = min(range(len(found)), key=lambda index: len(spaces[index].keys() ^ names))
+    return [f"of no search space in phases; phase {nearest} has the nearest", *found[nearest]]
+
+
+def _differences(space: dict[str, Any] | None, parameters: Any) -> list[str]:
+    if not space:
         return []
     if not isinstance(parameters, dict):
         return [f"the search space has {', '.join(space)}; found {shown(parameters)}"]

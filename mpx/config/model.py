@@ -75,7 +75,10 @@ class TrialConfig:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentConfig:
-    """One experiment. A limit of None is no limit; durations are seconds, sizes bytes."""
+    """One experiment. A limit of None is no limit; durations are seconds, sizes bytes.
+
+    `phase_spaces` are the search spaces by phase index, where `search_space` is not that of all.
+    """
 
     name: str
     tuner: TunerConfig
@@ -94,6 +97,7 @@ class ExperimentConfig:
     phase_timeout: float | None = None
     trial_timeout: float | None = None
     search_space: dict[str, Any] | None = None
+    phase_spaces: list[dict[str, Any]] | None = None
     optimize_mode: str | None = None
     seed: int | None = None
     durability: str = "power"

@@ -40,9 +40,11 @@ def load_schema() -> dict[str, Any]:
 
 def properties(*path: str | int) -> dict[Any, Any]:
     """Return the schemas of the keys allowed at `path`; none for a level whose keys are free."""
-    found: dict[Any, Any] = load_schema()["properties"]
+    level = load_schema()
     for key in path:
-        found = found.get(key, {}).get("properties", {})
+        is_item = isinstance(key, int)
+        level = level.get("items", {}) if is_item else level.get("properties", {}).get(key, {})
+    found: dict[Any, Any] = level.get("properties", {})
     return found
 
 

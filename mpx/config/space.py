@@ -1,4 +1,4 @@
-"""The search space of a configuration, inline or in a file of its own."""
+"""The search spaces of a configuration, inline or in files of their own."""
 
 from __future__ import annotations
 
@@ -22,18 +22,29 @@ class FoundSpace:
     problems: tuple[Problem, ...] = ()
 
 
-def read_space(document: Document) -> FoundSpace:
-    """Return the search space that a document holds or points to, checked for its tuner."""
+def read_space(document: Document, at: KeyPath = ()) -> FoundSpace:
+    """Return the search space that a document holds or points to, checked for its tuner.
+
+    Args:
+        document: the configuration.
+        at: the path of the mapping with searchSpace or searchSpacePath.
+    """
     tuner = chooser(document).built_in(document)
-    if "searchSpacePath" in document.mapping():
-        return _read_file(document, tuner)
-    if isinstance(document.find("searchSpace"), dict):
-        return _checked(document, ("searchSpace",), tuner)
+    if "searchSpacePath" in document.mapping(*at):
+        return _read_file(document, (*at, "searchSpacePath"), tuner)
+    if isinstance(document.find(*at, "searchSpace"), dict):
+        return _checked(document, (*at, "searchSpace"), tuner)
     return FoundSpace()
 
 
-def _read_file(document: Document, tuner: type | None) -> FoundSpace:
-    key = ("searchSpacePath",)
+def read_phase_spaces(document: Document) -> list[FoundSpace]:
+    """Return the search spaces of `phases`, in order, each checked like one for all phases."""
+    phases = document.find("phases")
+    count = len(phases) if isinstance(phases, list) else 0
+    return [read_space(document, ("phases", index)) for index in range(count)]
+
+
+def _read_file(document: Document, key: KeyPath, tuner: type | None) -> FoundSpace:
     text = document.text(*key)
     if not text:
         return FoundSpace()

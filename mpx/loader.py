@@ -25,6 +25,7 @@ BUILT_IN_TUNERS = {
     "TPE": "mpx.tuners.tpe:TPE",
     "Anneal": "mpx.tuners.anneal:Anneal",
     "Evolution": "mpx.tuners.evolution:Evolution",
+    "RegularizedEvolution": "mpx.tuners.regularized_evolution:RegularizedEvolution",
     "Hyperband": "mpx.tuners.hyperband:Hyperband",
     "BOHB": "mpx.tuners.bohb:BOHB",
     "GPTuner": "mpx.tuners.gp:GPTuner",
@@ -33,10 +34,12 @@ BUILT_IN_TUNERS = {
     "CmaEs": "mpx.tuners.cma_es:CmaEs",
     "NSGAII": "mpx.tuners.nsga_ii:NSGAII",
     "QMC": "mpx.tuners.qmc:QMC",
+    "PBT": "mpx.tuners.pbt:PBT",
 }
 BUILT_IN_ASSESSORS = {
     "Medianstop": "mpx.assessors.medianstop:Medianstop",
     "Curvefitting": "mpx.assessors.curvefitting:Curvefitting",
+    "ASHA": "mpx.assessors.asha:ASHA",
 }
 
 

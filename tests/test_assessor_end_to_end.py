@@ -109,7 +109,13 @@ def test_a_trial_of_nni_is_ended_and_its_curve_runs_over_its_phases(lab: Lab) ->
     ]  # fmt: skip
 
 
-def test_a_built_in_assessor_and_last_results_that_stand_for_final_ones(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("Medianstop", {"start_step": 2}), ("ASHA", {"min_resource": 2, "max_resource": 3})],
+)
+def test_a_built_in_assessor_and_last_results_that_stand_for_final_ones(
+    lab: Lab, name: str, arguments: dict[str, int]
+) -> None:
     code = """
         import mpx
         for phase in mpx.phases(on_stop="raise"):
@@ -121,7 +127,7 @@ def test_a_built_in_assessor_and_last_results_that_stand_for_final_ones(lab: Lab
     config = lab.config(
         code,
         maxPhasesPerTrial=5,
-        assessor={"builtinAssessorName": "Medianstop", "classArgs": {"start_step": 2}},
+        assessor={"builtinAssessorName": name, "classArgs": arguments},
         tuner={
             "codeDir": ".",
             "classFileName": "tuner.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from mpx.assessors.asha import ASHA, rungs
 from mpx.assessors.curvefitting import Curvefitting, predict
 from mpx.assessors.medianstop import Medianstop
 from mpx.errors import UsageError
@@ -22,8 +24,9 @@ CURVES = st.lists(st.lists(RESULTS, min_size=1, max_size=12), min_size=1, max_si
 ASSESSORS = {
     Medianstop: {"start_step": 2},
     Curvefitting: {"epoch_num": 12, "start_step": 4},
+    ASHA: {"max_resource": 12, "reduction_factor": 2, "brackets": 2},
 }
-both = pytest.mark.parametrize("assessor_class", ASSESSORS)
+every = pytest.mark.parametrize("assessor_class", ASSESSORS)
 
 
 def show(assessor, name, curve, success=True):
@@ -52,7 +55,7 @@ def saturating(limit, steps=50, scale=8.0):
     return [limit * (1 - math.exp(-step / scale)) for step in range(1, steps + 1)]
 
 
-@both
+@every
 @given(curves=CURVES)
 def test_minimize_mirrors_maximize(assessor_class, curves):
     mirrored = [[negated(result) for result in curve] for curve in curves]
@@ -60,7 +63,7 @@ def test_minimize_mirrors_maximize(assessor_class, curves):
     assert show_all(constructed(assessor_class, optimize_mode="minimize"), mirrored) == stopped
 
 
-@both
+@every
 @given(curves=CURVES)
 def test_the_default_of_a_dict_is_the_result(assessor_class, curves):
     wrapped = [[{"default": result, "other": -1.0} for result in curve] for curve in curves]
@@ -68,7 +71,7 @@ def test_the_default_of_a_dict_is_the_result(assessor_class, curves):
     assert show_all(constructed(assessor_class), wrapped) == stopped
 
 
-@both
+@every
 @given(curves=CURVES, best=st.lists(NUMBERS, min_size=12, max_size=12))
 def test_a_curve_that_is_never_below_another_is_not_stopped(assessor_class, curves, best):
     below = [
@@ -85,11 +88,19 @@ def test_a_curve_that_is_never_below_another_is_not_stopped(assessor_class, curv
     assert show(assessor, "best", best) is None
 
 
-@both
+@pytest.mark.parametrize(
+    ("assessor_class", "start_is", "arguments"),
+    [
+        (Medianstop, "start_step", {}),
+        (Curvefitting, "start_step", {"epoch_num": 50}),
+        (ASHA, "min_resource", {"max_resource": 50}),
+    ],
+)
 @pytest.mark.parametrize("start", [4, 6, 9])
-def test_a_hopeless_curve_is_stopped_as_soon_as_it_may_be(assessor_class, start):
-    arguments = {"epoch_num": 50} if assessor_class is Curvefitting else {}
-    assessor = constructed(assessor_class, start_step=start, **arguments)
+def test_a_hopeless_curve_is_stopped_as_soon_as_it_may_be(
+    assessor_class, start_is, arguments, start
+):
+    assessor = assessor_class(**arguments, **{start_is: start})
     hopeless = saturating(0.2)
     assert show(assessor, "the first has nothing to be compared with", hopeless) is None
     assert show(assessor, "good", saturating(0.9)) is None
@@ -97,14 +108,14 @@ def test_a_hopeless_curve_is_stopped_as_soon_as_it_may_be(assessor_class, start)
     assert show(assessor, "hopeless", hopeless) == start
 
 
-@both
+@pytest.mark.parametrize("assessor_class", [Medianstop, Curvefitting])
 def test_a_curve_that_did_not_end_well_is_no_measure(assessor_class):
     assessor = constructed(assessor_class)
     assert show(assessor, "failed", [9.0] * 12, success=False) is None
     assert show(assessor, "low", [1.0] * 12) is None
 
 
-@both
+@every
 def test_verdicts_are_repeated_by_the_same_calls(assessor_class):
     random.seed(3)
     curves = [[random.random() * step for step in range(12)] for _ in range(30)]
@@ -115,7 +126,7 @@ def test_verdicts_are_repeated_by_the_same_calls(assessor_class):
     assert show_all(constructed(assessor_class), curves) == stopped
 
 
-@both
+@every
 def test_a_mode_that_is_none_is_refused(assessor_class):
     with pytest.raises(UsageError, match=r"'max'; allowed: maximize, minimize"):
         constructed(assessor_class, optimize_mode="max")
@@ -132,6 +143,11 @@ def test_a_mode_that_is_none_is_refused(assessor_class):
         (Curvefitting, {}, []),
         (Curvefitting, {"epoch_num": 20, "gap": 0}, ["gap"]),
         (Curvefitting, {"epoch_num": 20, "optimize_mode": "max"}, ["optimize_mode"]),
+        (ASHA, {}, None),
+        (ASHA, {"min_resource": 2, "max_resource": None, "reduction_factor": 4}, None),
+        (ASHA, {"max_resource": 81, "brackets": 5, "optimize_mode": "minimize"}, None),
+        (ASHA, {"max_resource": 81, "reduction_factor": 2.5}, ["reduction_factor"]),
+        (ASHA, {"min_resource": 0}, ["min_resource"]),
     ],
 )
 def test_what_the_schema_takes_the_constructor_takes(assessor_class, arguments, mistake):
@@ -254,3 +270,99 @@ def test_nothing_is_stopped_that_nothing_can_be_predicted_of(curve):
     assessor = Curvefitting(epoch_num=20)
     show(assessor, "best", [9e307] * 20)
     assert show(assessor, "odd", curve) is None
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "factor", "brackets"),
+    [
+        (1, 9, 3, [[1, 3, 9], [3, 9], [9]]),  # figure 1 of the paper
+        (1, 256, 4, [[1, 4, 16, 64, 256], [4, 16, 64, 256], [16, 64, 256], [64, 256], [256]]),
+        (1, 243, 3, [[1, 3, 9, 27, 81, 243], [3, 9, 27, 81, 243]]),  # a logarithm says 4.99…
+        (1, 1000, 10, [[1, 10, 100, 1000], [10, 100, 1000]]),  # … and 2.99… here
+        (2, 26, 3, [[2, 6, 18], [6, 18], [18]]),
+        (5, 5, 2, [[5]]),
+    ],
+)
+def test_rungs_are_the_papers(least, most, factor, brackets):
+    found = [rungs(least, most, factor, rate) for rate in range(len(brackets))]
+    assert found == brackets
+
+
+def test_curves_are_dealt_in_hyperbands_proportions_and_evenly():
+    assessor = ASHA(max_resource=81, brackets=5)
+    # Ever worse ones: each is stopped where its bracket begins, once all brackets had their first.
+    stopped = [show(assessor, f"{n}", [-n] * 81) for n in range(2 * 143)][143:]
+    proportions = {1: 81, 3: 34, 9: 15, 27: 8, None: 5}
+    assert Counter(stopped) == proportions
+    half = Counter(stopped[:72])
+    assert all(abs(half[step] - share / 2) <= 1 for step, share in proportions.items())
+
+
+@given(
+    curves=st.lists(
+        st.lists(st.one_of(st.integers(0, 9), RESULTS), min_size=1, max_size=9), max_size=12
+    ),
+    factor=st.integers(2, 4),
+    data=st.data(),
+)
+def test_a_curve_goes_on_if_and_only_if_it_is_among_the_best_of_its_rung(curves, factor, data):
+    assessor = ASHA(max_resource=8, reduction_factor=factor)
+    on_record = {step: [] for step in rungs(1, 7, factor)}  # at the end, 8, nobody is judged
+    running = dict(enumerate(curves))
+    shown = dict.fromkeys(running, 0)
+    while running:
+        name = data.draw(st.sampled_from(sorted(running)))
+        curve = running[name]
+        before, now = shown[name], data.draw(st.integers(shown[name] + 1, len(curve)))
+        shown[name] = now
+        is_good = assessor.assess_trial(f"{name}", curve[:now]).value
+        passed = [step for step in on_record if before < step <= now]
+        assert is_good == all(is_among_the_best(on_record[s], curve[s - 1], factor) for s in passed)
+        if not is_good:
+            assert not assessor.assess_trial(f"{name}", [*curve[:now], 99]).value
+        if not is_good or now == len(curve):
+            assessor.trial_end(f"{name}", is_good)
+            del running[name]
+
+
+def is_among_the_best(on_record, result, factor):
+    """Record a result; say whether it is among the best 1/factor, as slowly as can be read."""
+    is_number = isinstance(result, (int, float)) and math.isfinite(result)
+    on_record.append(result if is_number else -math.inf)
+    if not is_number:
+        return max(on_record) == -math.inf
+    last_of_the_best = sorted(on_record, reverse=True)[max(1, len(on_record) // factor) - 1]
+    return result >= last_of_the_best
+
+
+def test_without_an_end_there_are_rungs_without_end():
+    assessor = ASHA(reduction_factor=10)
+    assert show(assessor, "good", [1.0] * 1001) is None
+    assert show(assessor, "falls late", [*[1.0] * 999, 0.0, 0.0]) == 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"brackets": 2}, "brackets: found 2; allowed: 1, or max_resource with it"),
+        (
+            {"max_resource": 26, "brackets": 4},
+            r"brackets: found 4; allowed: as many as there are rungs \(1, 3, 9\), or fewer",
+        ),
+        (
+            {"max_resource": 5, "min_resource": 5},
+            "max_resource: found 5; allowed: more than min_resource, 5",
+        ),
+        ({"reduction_factor": 1}, "reduction_factor: found 1; allowed: at least 2"),
+        ({"min_resource": 0}, "min_resource: found 0; allowed: at least 1"),
+    ],
+)
+def test_rungs_that_cannot_be_are_refused(arguments, problem):
+    with pytest.raises(UsageError, match=f"^{problem}$"):
+        ASHA(**arguments)
+
+
+def test_a_curve_that_would_never_be_judged_is_refused():
+    with pytest.raises(UsageError, match=r"^start_step: found 9; allowed: less than epoch_num, 9,"):
+        Curvefitting(epoch_num=9, start_step=9)
+    Curvefitting(epoch_num=9, start_step=8)

@@ -90,6 +90,11 @@ def space(*lines, tuner="Random"):
     return text + TUNER.replace("Random", tuner) + TRIAL
 
 
+def phases(*entries, before=("multiPhase: true",), tuner="Random"):
+    text = "phases:\n" + "".join(f"  - {entry}\n" for entry in entries)
+    return "".join(f"{line}\n" for line in before) + text + TUNER.replace("Random", tuner) + TRIAL
+
+
 def space_file(name):
     return f"searchSpacePath: {name}\n" + TUNER + TRIAL
 
@@ -385,9 +390,10 @@ CASES = [
         top("foo: 1"),
         "1:1: foo: unknown key; allowed here: authorName, experimentName, description, "
         "trialConcurrency, maxExecDuration, maxTrialNum, maxPhaseNum, maxPhasesPerTrial, "
-        "phaseTimeout, trialTimeout, trainingServicePlatform, searchSpacePath, searchSpace, useAnnotation, "
-        "multiPhase, multiThread, optimizeMode, seed, durability, maxLineLength, tuner, assessor, "
-        "advisor, trial, localConfig, nniManagerIp, logDir, logLevel, logCollection, debug, versionCheck",
+        "phaseTimeout, trialTimeout, trainingServicePlatform, searchSpacePath, searchSpace, phases, "
+        "useAnnotation, multiPhase, multiThread, optimizeMode, seed, durability, maxLineLength, tuner, "
+        "assessor, advisor, trial, localConfig, nniManagerIp, logDir, logLevel, logCollection, debug, "
+        "versionCheck",
     ),
     case(
         "typo of a required key",
@@ -490,9 +496,17 @@ CASES = [
         "2:21: tuner.builtinTunerName: found 'smac', which is not supported | use TPE",
     ),
     case(
-        "built-in tuner whose work comes later",
+        "built-in tuner of NNI that is here under another name",
+        tuner("builtinTunerName: RegularizedEvolutionTuner"),
+        "2:21: tuner.builtinTunerName: found 'RegularizedEvolutionTuner', which is not supported | "
+        "it chose for layer_choice and input_choice: write each of those as a choice in searchSpace, "
+        "and use RegularizedEvolution",
+    ),
+    case(
+        "built-in tuner that works otherwise here",
         tuner("builtinTunerName: PBTTuner"),
-        "2:21: tuner.builtinTunerName: found 'PBTTuner', which is not supported yet | use Evolution",
+        "2:21: tuner.builtinTunerName: found 'PBTTuner', which is not supported | use PBT: a trial "
+        "goes on phase after phase, calls phase.save_checkpoint(path)",
     ),
     case(
         "number of the tuner's GPUs, as before NNI v0.9",
@@ -580,10 +594,76 @@ CASES = [
         "3:14: advisor.classArgs.max_budget: found 3; allowed: at least min_budget, 5",
     ),
     case(
+        "sample beyond the population",
+        tuner(
+            "builtinTunerName: RegularizedEvolution",
+            "classArgs: {sample_size: 21}",
+        ),
+        "3:28: tuner.classArgs.sample_size: found 21; allowed: at most population_size, 20",
+    ),
+    case(
+        "population with one phase",
+        tuner("builtinTunerName: PBT"),
+        "2:21: tuner.builtinTunerName: PBT goes on phase after phase, and a trial has one unless "
+        "multiPhase is true | add multiPhase: true",
+    ),
+    case(
+        "population with a search space for each phase",
+        phases(f"{{{SPACE.strip()}}}", tuner="PBT"),
+        "2:1: phases: found with PBT, of which there would be one for each search space: none would "
+        "have a phase to go on from | write searchSpace for all phases, or choose another tuner than PBT",
+    ),
+    case(
+        "more members than the population has",
+        "multiPhase: true\n"
+        + tuner(
+            "builtinTunerName: PBT", "classArgs: {population_size: 1, initial: [{x: 0.1}, {x: 1}]}"
+        ),
+        "4:44: tuner.classArgs.initial: found 2 members; allowed: at most population_size, 1",
+    ),
+    case(
+        "members that are not of the search space",
+        "multiPhase: true\n"
+        + tuner("builtinTunerName: PBT", "classArgs: {initial: [{x: 0.1}, {x: 3}, {b: 1}]}"),
+        "4:35: tuner.classArgs.initial[1]: found {'x': 3}; allowed: a value within its range for each "
+        "parameter of the search space, and no other: x",
+        "4:43: tuner.classArgs.initial[2]: found {'b': 1}; allowed: a value within its range for each "
+        "parameter of the search space, and no other: x",
+    ),
+    case(
+        "assessor for a tuner",
+        tuner("builtinTunerName: asha"),
+        "2:21: tuner.builtinTunerName: found 'asha'; allowed: Random, | ASHA is an assessor: assessor: "
+        "{builtinAssessorName: ASHA}",
+    ),
+    case(
+        "tuner for an assessor",
+        assessor("builtinAssessorName: TPE"),
+        "2:24: assessor.builtinAssessorName: found 'TPE'; allowed: Medianstop, Curvefitting, ASHA | TPE is "
+        "a tuner: tuner: {builtinTunerName: TPE}",
+    ),
+    case(
+        "curves that end before they are judged",
+        assessor("builtinAssessorName: Curvefitting", "classArgs: {epoch_num: 5}"),
+        "3:14: assessor.classArgs.start_step: found 6 (the default); allowed: less than epoch_num, 5, or "
+        "no curve is ever judged",
+    ),
+    case(
+        "no factors",
+        "multiPhase: true\n" + tuner("builtinTunerName: PBT", "classArgs: {factors: []}"),
+        "4:24: tuner.classArgs.factors: found an empty list; allowed: a list of at least one item",
+    ),
+    case(
         "unknown assessor",
         assessor("builtinAssessorName: MedianStopping"),
         "2:24: assessor.builtinAssessorName: found 'MedianStopping'; allowed: Medianstop, "
-        "Curvefitting | did you mean Medianstop?",
+        "Curvefitting, ASHA | did you mean Medianstop?",
+    ),
+    case(
+        "brackets that there are no rungs for",
+        assessor("builtinAssessorName: ASHA", "classArgs: {brackets: 4, max_resource: 26}"),
+        "3:25: assessor.classArgs.brackets: found 4; allowed: as many as there are rungs (1, 3, 9), "
+        "or fewer",
     ),
     case(
         "empty assessor",
@@ -694,6 +774,61 @@ CASES = [
         top("searchSpacePath: space.json"),
         "1:1: searchSpacePath: found beside searchSpace; allowed: one of the two | "
         "remove one or the other",
+    ),
+    case(
+        "a space for each phase, and one for all",
+        phases("searchSpace: {}") + SPACE + "searchSpacePath: space.json\n",
+        "2:1: phases: found beside searchSpace and searchSpacePath; allowed: one or the other | "
+        "searchSpace is for all phases alike, phases has a space for each: remove one",
+        "7:1: searchSpacePath: found beside searchSpace",
+    ),
+    case(
+        "a space for each phase without multiPhase",
+        phases("searchSpace: {}", "searchSpace: {}", before=["multiPhase: false"]),
+        "2:1: phases: found 2 search spaces, but a trial has one phase unless multiPhase is true | "
+        "add multiPhase: true",
+    ),
+    case(
+        "no space for any phase",
+        "multiPhase: true\nphases: []\n" + TUNER + TRIAL,
+        "2:9: phases: found an empty list; allowed: a list of at least one item, each with searchSpace or",
+    ),
+    case(
+        "one space where there is one for each phase",
+        "multiPhase: true\nphases: {searchSpace: {}}\n" + TUNER + TRIAL,
+        "2:9: phases: found a mapping; allowed: a list of at least one item, each with",
+    ),
+    case(
+        "more phases than spaces",
+        phases("searchSpace: {}", before=["multiPhase: true", "maxPhasesPerTrial: 2"]),
+        "2:20: maxPhasesPerTrial: found 2, but phases has one search space: a trial has no more of its "
+        "own | write 1, or remove it",
+    ),
+    case(
+        "mistakes in the spaces of phases",
+        phases(
+            "searchSpace: {x: {_type: uniform, _value: [0, 1]}}",
+            "searchSpacePath: bad.json",
+            "{searchSpace: {x: {_type: choice, _value: []}}, searchSpacePath: space.json}",
+            "searchSpacePath: spice.json",
+            "{}",
+            "7",
+            "serchSpace: {}",
+            "{searchSpace: 1, more: 1}",
+            tuner="GridSearch",
+        ),
+        "3:30: phases[0].searchSpace.x._type: found uniform, which this tuner does not take; allowed: ",
+        "5:53: phases[2].searchSpacePath: found beside searchSpace; allowed: one of the two | ",
+        "6:22: phases[3].searchSpacePath: found nothing at spice.json; allowed: a file | did you mean",
+        "7:5: phases[4]: found no search space; allowed: searchSpace or searchSpacePath | add ",
+        "8:5: phases[5]: found 7; allowed: a mapping with searchSpace or searchSpacePath",
+        "9:5: phases[6].serchSpace: unknown key | did you mean phases[6].searchSpace?",
+        "10:19: phases[7].searchSpace: found 1; allowed: a mapping of keys to values",
+        "10:22: phases[7].more: unknown key; allowed here: searchSpacePath, searchSpace",
+        "bad.json:1:17: x._type: found uniform",
+        "bad.json:1:42: x._value[1]: found 1",
+        "bad.json:2:17: y._type: found 'nonesuch'",
+        "space.json:1:17: x._type: found uniform",
     ),
     case(
         "phases per trial without multiPhase",

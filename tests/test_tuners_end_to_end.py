@@ -1,40 +1,59 @@
-"""A built-in tuner in a whole experiment: a resume goes on as if nothing had been."""
+"""Built-in tuners in whole experiments, beyond what `mpx.testing` has them do."""
 
 from __future__ import annotations
 
-import json
-
+from tests.lab import wait_until
 from tests.test_tuners_contract import NESTED
 
-TRIAL = """
+WEIGHTS = """
+    import json, os, random, time
+    from pathlib import Path
     import mpx
 
-    for phase in mpx.phases(on_error="continue"):
+    mine, age = Path(os.environ["MPX_OUTPUT_DIR"], "weights.json"), 0
+    for phase in mpx.phases():
         with phase:
-            if phase.parameter_id % 7 == 3:
-                raise ValueError("one of those")
-            value = phase.parameters["rate"]
-            phase.report_final({"default": value, "more": 1} if phase.parameter_id % 2 else value)
+            if phase.checkpoint:
+                age = json.loads(Path(phase.checkpoint).read_text())
+            elif phase.parent is None:
+                age = 0
+            age += 1  # weights that know how many phases have trained them
+            mine.write_text(json.dumps(age))
+            if phase.index == 1 and mpx.get_sequence_id() == 0:
+                os._exit(3)
+            if phase.index == 3:
+                Path(f"in_fourth_{os.getpid()}").touch()
+            while phase.index == 3 and not Path("resumed").exists():
+                time.sleep(0.01)
+            phase.save_checkpoint(mine)
+            phase.report_final({"default": random.random(), "age": age})
 """
 
 
-def test_a_resumed_tuner_chooses_as_if_it_had_never_stopped(lab):
-    def config(file, phases):
-        tuner = {"builtinTunerName": "TPE", "classArgs": {"optimize_mode": "minimize"}}
-        keys = {"tuner": tuner, "searchSpace": NESTED, "seed": 5, "maxTrialNum": 3}
-        return lab.config(TRIAL, file, maxPhaseNum=phases, **keys)
+def test_weights_of_a_population_survive_a_death_a_stop_and_a_resume(lab):
+    tuner = {"builtinTunerName": "PBT", "classArgs": {"population_size": 2}}
+    limits = {"maxTrialNum": 99, "trialConcurrency": 2, "maxPhasesPerTrial": 5}
+    experiment = lab.create(lab.config(WEIGHTS, tuner=tuner, searchSpace=NESTED, **limits))
 
-    whole = lab.finish(config("whole.yml", 40))
-    parts = lab.finish(config("parts.yml", 25))
-    assert [row["status"] for row in lab.phases(parts)].count("FAILED") == 4
-    lab.mpx("resume", parts, "--max-phases", "40", "--foreground")
+    def waiting():
+        return list(lab.root.glob("in_fourth_*"))
 
-    def told(experiment):
-        keys = ("parameter_id", "parameters", "status", "value")
-        return [[row[key] for key in keys] for row in lab.phases(experiment)]
+    wait_until(lambda: len(waiting()) == 2, "both members in their fourth phase")
+    lab.mpx("stop", experiment)
+    lab.write("resumed", "")
+    lab.mpx("resume", experiment, "--foreground")
 
-    assert told(parts) == told(whole)
-    assert len(told(whole)) == 40
-    status = json.loads(lab.mpx("status", parts, "--json"))
-    assert status["warning"] is None
-    assert status["optimize_mode"] == "minimize"
+    rows = lab.phases(experiment)
+    lost = [row["phase_index"] for row in rows if row["status"] == "LOST"]
+    assert sorted(lost) == [1, 3, 3]  # one died, then both were stopped
+    assert [row["parent"] for row in rows].count(None) == 2  # nobody began a second time
+    ended = {row["parameter_id"]: row for row in rows if row["status"] == "SUCCEEDED"}
+    assert len(ended) == 1 + 3 + 3 + 5 + 5
+    copied = 0
+    for row in ended.values():
+        parent = ended.get(row["parent"])
+        assert row["value"]["age"] == 1 + (parent["value"]["age"] if parent else 0)
+        copied += parent is not None and parent["trial_id"] != row["trial_id"]
+    assert copied >= 3  # one took over from the dead, two went on after the stop
+    status = lab.status(experiment)
+    assert (status["status"], status["warning"]) == ("DONE", None)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import subprocess
 import sys
+from collections import deque
 from itertools import pairwise
+from statistics import median
 
 import pytest
 
+from mpx.errors import UsageError
 from mpx.loader import BUILT_IN_TUNERS
 from mpx.search_space import sample
 from mpx.tuners.anneal import Anneal
@@ -22,6 +26,7 @@ from mpx.tuners.hyperband import BUDGET, Hyperband
 from mpx.tuners.kde import KernelDensity
 from mpx.tuners.nsga_ii import NSGAII
 from mpx.tuners.qmc import QMC
+from mpx.tuners.regularized_evolution import RegularizedEvolution
 from mpx.tuners.tpe import TPE
 from tests.test_tuners_contract import EDGES, NESTED, TYPES, play, space_of
 
@@ -56,6 +61,8 @@ def test_what_a_search_space_draws_has_coordinates_and_they_lead_back():
     encoding, rng = Encoding(EVERYTHING), random.Random(0)
     names = {dimension.name for dimension in encoding.dimensions}
     assert len(names) == len(encoding.dimensions)
+    alone = {dimension.name for dimension in encoding.dimensions if dimension.size == 1}
+    assert alone == {repr((name,)) for name in ("point", "still", "one")}
     for dimension in encoding.dimensions:
         assert dimension.size is None or dimension.coordinate(1.0) == dimension.size - 1
     for _ in range(200):
@@ -66,15 +73,8 @@ def test_what_a_search_space_draws_has_coordinates_and_they_lead_back():
         assert point.keys() <= names
         assert list(back) == list(drawn)
         for name, value in drawn.items():
-            if isinstance(value, float):
-                assert back[name] == pytest.approx(value, rel=1e-6, abs=1e-9)
-            elif name == "huge":
-                assert abs(back[name] - value) < 2**20
-            elif name == "layer" and isinstance(value.get("then"), dict):
-                assert back[name]["then"]["by"] == pytest.approx(value["then"]["by"])
-            else:
-                assert back[name] == value
-                assert type(back[name]) is type(value)
+            assert back[name] == value
+            assert type(back[name]) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +191,106 @@ def test_evolution_answers_before_any_result_and_mutates_the_better_of_two():
         child = tuner.generate_parameters(number)
         assert sum(child[name] == founders[1][name] for name in space) == 4
         tuner.receive_trial_result(number, child, 5.0 + number)
+
+
+def differences(child, parent):
+    """Return the paths at which two choices of parameters differ, not those that only one has."""
+    found = []
+    for name in child.keys() & parent.keys():
+        one, other = child[name], parent[name]
+        if isinstance(one, dict) and isinstance(other, dict) and one["_name"] == other["_name"]:
+            found += [f"{name}.{path}" for path in differences(one, other)]
+        elif json.dumps(one) != json.dumps(other):
+            found.append(name)
+    return found
+
+
+def test_regularized_evolution_mutates_the_best_of_a_sample_and_the_oldest_dies():
+    space = {f"x{i}": {"_type": "randint", "_value": [0, 10**6]} for i in range(40)}
+    tuner = construct(RegularizedEvolution, space, population_size=8, sample_size=4)
+    living, ranks = deque(maxlen=8), []
+    for number in range(500):
+        child = tuner.generate_parameters(number)
+        parents = [i for i, each in enumerate(living) if len(differences(child, each)) == 1]
+        assert bool(parents) == (number >= 8)
+        if len(parents) == 1:  # and not a sibling as well, of the same mutation
+            ranks += parents
+        if number % 3 == 2 and number > 8:
+            tuner.phase_end(number, False)
+        else:
+            tuner.receive_trial_result(number, child, -number)  # the oldest one is always the best
+            living.append(child)
+    shares = [ranks.count(rank) / len(ranks) for rank in range(8)]
+    expected = [((8 - rank) / 8) ** 4 - ((7 - rank) / 8) ** 4 for rank in range(8)]
+    assert shares == pytest.approx(expected, abs=0.06)
+
+
+def test_a_mutation_changes_one_parameter_to_another_value():
+    space = {**EVERYTHING, "two": {"_type": "randint", "_value": [0, 2]}}
+    tuner = construct(RegularizedEvolution, space, population_size=1)
+    changed = set()
+    for number in range(0, 1600, 8):
+        parent = json.loads(json.dumps(sample(space, random.Random(number))))
+        tuner.receive_trial_result(number, parent, 1.0)  # the only one who lives
+        for child_number in range(number + 1, number + 8):
+            child = tuner.generate_parameters(child_number)
+            (path,) = differences(child, parent)
+            assert child.keys() == parent.keys()
+            changed.add(path)
+            tuner.phase_end(child_number, False)
+    fixed = {"point", "still", "one"}
+    assert changed == space.keys() - fixed | {"layer.size", "layer.then", "layer.then.by"}
+    alone = construct(RegularizedEvolution, {"one": EVERYTHING["one"]}, population_size=1)
+    assert [value for _, value in run(alone, lambda each: each["one"], 3)] == [7, 7, 7]
+
+
+# The mean distance of a normal distribution, in standard deviations: whole, and cut off at 2.5 of them.
+WHOLE, CUT = 0.798, 0.773
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "parent", "distance"),
+    [
+        ("uniform", [-1, 3], -1.0, WHOLE * 0.2 * 4),
+        ("uniform", [-1, 3], 1.0, CUT * 0.2 * 4),
+        ("loguniform", [1, 10**4], 100.0, CUT * 0.2 * math.log(10**4)),
+        ("choice", [0, 1, 2, 3], 0, 2.0),
+    ],
+)
+def test_a_number_moves_by_a_fifth_of_its_range_and_a_choice_anywhere(
+    kind, value, parent, distance
+):
+    space = {"x": {"_type": kind, "_value": value}}
+    tuner = construct(RegularizedEvolution, space, population_size=1)
+    tuner.receive_trial_result(0, {"x": parent}, 1.0)
+    children = [tuner.generate_parameters(number)["x"] for number in range(1, 2000)]
+    as_number = math.log if kind == "loguniform" else float
+    moved = [abs(as_number(child) - as_number(parent)) for child in children]
+    assert sum(moved) / len(moved) == pytest.approx(distance, rel=0.05)
+
+
+def test_of_imported_results_the_best_join_and_a_change_of_the_search_space_leaves_them():
+    space = {f"x{i}": {"_type": "uniform", "_value": [0, 1]} for i in range(3)}
+    tuner = construct(RegularizedEvolution, space, population_size=5, optimize_mode="minimize")
+    values = [0.5, 0.1, 0.9, "none", 0.3, 0.7, 0.2, 0.0, 0.8]
+    rows = [dict.fromkeys(space, number / 10) for number in range(9)]
+    tuner.import_data([{"parameter": p, "value": v} for p, v in zip(rows, values, strict=True)])
+    best = [0.0, 0.1, 0.4, 0.6, 0.7]
+    for changes in ({}, {"x0": {"_type": "uniform", "_value": [0, 2]}}):
+        tuner.update_search_space({**space, **changes})
+        children = [tuner.generate_parameters(number) for number in range(40)]
+        parents = {
+            median(child.values()) for child in children
+        }  # two of the three are as they were
+        assert parents <= set(best)
+        assert len(parents) > 2
+
+
+def test_a_sample_is_no_larger_than_the_population():
+    with pytest.raises(
+        UsageError, match="sample_size: found 6; allowed: at most population_size, 5"
+    ):
+        RegularizedEvolution(population_size=5, sample_size=6)
 
 
 def test_anneal_draws_ever_nearer_to_the_best():
@@ -336,7 +436,7 @@ def test_no_tuner_loads_what_it_needs_before_it_is_constructed():
     assert "TPE" in BUILT_IN_TUNERS
 
 
-@pytest.mark.parametrize("tuner_class", [Evolution, Hyperband, BOHB, Anneal])
+@pytest.mark.parametrize("tuner_class", [Evolution, RegularizedEvolution, Hyperband, BOHB, Anneal])
 def test_nobody_is_left_without_parameters_when_every_phase_fails(tuner_class):
     tuner = construct(tuner_class, PLANE)
     for number in range(300):

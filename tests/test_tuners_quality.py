@@ -9,7 +9,7 @@ import statistics
 
 import pytest
 
-from benchmarks.tuners import branin, problems, read_networks, run_here
+from benchmarks.tuners import branin, problems, read_accuracies, run_here
 
 
 @pytest.fixture(scope="module")
@@ -19,16 +19,24 @@ def known():
 
 def test_the_problems_are_the_published_ones(known):
     assert branin({"x": 9.42478, "y": 2.475}) == pytest.approx(0.397887, abs=1e-6)
-    networks = read_networks()
-    assert len(networks) == 5**6
-    assert max(networks.values()) == pytest.approx(91.607, abs=1e-3)
-    first = {f"op{i}": "none" for i in range(6)}
-    assert known["nas-bench-201"].function(first) == networks["000000"]
+    best = {"cifar10": 91.607, "cifar100": 73.493, "imagenet": 46.733}
+    for data_set, accuracy in best.items():
+        accuracies = read_accuracies(data_set)
+        assert len(accuracies) == 5**6
+        assert max(accuracies.values()) == pytest.approx(accuracy, abs=1e-3)
+    cell = {f"op{i}": "none" for i in range(5)} | {"op5": "skip_connect"}
+    assert known["nas-bench-201"].function(cell) == read_accuracies("cifar10")["000001"]
 
 
 @pytest.mark.parametrize(
     ("problem", "name", "phases", "seeds"),
-    [("branin", "TPE", 100, 6), ("nas-bench-201", "TPE", 100, 6), ("branin", "Anneal", 100, 12)],
+    [
+        ("branin", "TPE", 100, 6),
+        ("nas-bench-201", "TPE", 100, 6),
+        ("branin", "Anneal", 100, 12),
+        ("branin", "RegularizedEvolution", 100, 12),
+        ("nas-bench-201", "RegularizedEvolution", 100, 12),
+    ],
 )
 def test_tuners_beat_random_search(known, problem, name, phases, seeds):
     best = [run_here(name, known[problem], seed, phases) for seed in range(seeds)]

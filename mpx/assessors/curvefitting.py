@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 
 from mpx.assessor import AssessResult
 from mpx.assessors.built_in import OPTIMIZE_MODE, BuiltInAssessor
+from mpx.errors import UsageError
 
 # So many points of a curve at most are fitted, evenly spread, for which a verdict takes 5 ms.
 _MOST_POINTS = 48
 _FEWEST_POINTS = 4
+_START_STEP = 6
 # No curve follows a shape more closely than to this part of its range.
 _LEAST_NOISE = 0.01
 # A curve whose chance to end well is lower than this is stopped.
@@ -46,7 +48,7 @@ class Curvefitting(BuiltInAssessor):
         optimize_mode: `maximize` or `minimize`, which results are better.
 
     Raises:
-        UsageError: `optimize_mode` is neither.
+        UsageError: `optimize_mode` is neither, or `check_class_args` finds a problem.
     """
 
     class_args_schema: ClassVar[dict[str, Any]] = {
@@ -60,7 +62,7 @@ class Curvefitting(BuiltInAssessor):
             "start_step": {
                 "type": "integer",
                 "minimum": 0,
-                "default": 6,
+                "default": _START_STEP,
                 "description": "How many results a curve must have before it is judged.",
             },
             "threshold": {
@@ -81,15 +83,28 @@ class Curvefitting(BuiltInAssessor):
         "additionalProperties": False,
     }
 
+    @staticmethod
+    def check_class_args(given: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return, by argument, what keeps every curve from being judged."""
+        start, end = given.get("start_step", _START_STEP), given.get("epoch_num")
+        if end is None or start < end:
+            return []
+        found = f"{start}" if "start_step" in given else f"{start} (the default)"
+        message = f"found {found}; allowed: less than epoch_num, {end}, or no curve is ever judged"
+        return [("start_step", message)]
+
     def __init__(
         self,
         epoch_num: int,
-        start_step: int = 6,
+        start_step: int = _START_STEP,
         threshold: float = 0.95,
         gap: int = 1,
         optimize_mode: str = "maximize",
     ) -> None:
         super().__init__(optimize_mode)
+        given = {"epoch_num": epoch_num, "start_step": start_step}
+        for argument, message in self.check_class_args(given):
+            raise UsageError(f"{argument}: {message}")
         self._epoch_num = epoch_num
         self._start_step = start_step
         self._threshold = threshold

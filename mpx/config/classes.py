@@ -6,6 +6,7 @@ A built-in class may say more of its arguments than its constructor does, by the
     class_args_schema   a JSON Schema of `classArgs`, flat
     requires            module that it imports → the extra of mpx that brings it
     check_class_args    returns what is wrong between arguments that are right by themselves
+    check_class_args_in returns where these do not fit a search space that has no mistakes
 """
 
 from __future__ import annotations
@@ -19,22 +20,25 @@ from mpx.config.class_source import Constructor, ModuleSource, parse_module
 from mpx.config.messages import value_problems
 from mpx.config.packages import missing_packages
 from mpx.config.paths import fault_of_directory, fault_of_file, path_from, similar_path
-from mpx.config.problem import Problem, key_path
+from mpx.config.problem import KeyPath, Problem, key_path
 from mpx.config.reader import Document
 from mpx.config.roles import ADVISOR, ASSESSOR, TUNER, Role
+from mpx.config.space import FoundSpace
 from mpx.config.suggestions import closest
 
 
-def class_problems(document: Document) -> Iterator[Problem]:
-    """Yield what is wrong with the classes that a document names."""
+def class_problems(document: Document, space: FoundSpace) -> Iterator[Problem]:
+    """Yield what is wrong with the classes that a document names, for its search space."""
     for role in (TUNER, ADVISOR, ASSESSOR):
         if built_in := role.built_in(document):
-            yield from _built_in_problems(document, role, built_in)
+            yield from _built_in_problems(document, role, built_in, space)
         elif role.methods and role.name_key not in document.mapping(role.key):
             yield from _custom_problems(document, role)
 
 
-def _built_in_problems(document: Document, role: Role, built_in: type) -> Iterator[Problem]:
+def _built_in_problems(
+    document: Document, role: Role, built_in: type, space: FoundSpace
+) -> Iterator[Problem]:
     name = str(role.built_in_name(document))
     for packages, advice in missing_packages(getattr(built_in, "requires", {})):
         yield document.problem(role.name_path, f"{name} needs {packages}", advice)
@@ -46,10 +50,20 @@ def _built_in_problems(document: Document, role: Role, built_in: type) -> Iterat
         wrong = list(value_problems(document, at, schemas.get(argument, {})))
         yield from wrong
         are_right = are_right and not wrong
-    check = getattr(built_in, "check_class_args", None)
-    if check is not None and are_right:
-        for argument, message in check(role.arguments(document)):
-            yield document.problem((role.key, "classArgs", argument), message)
+    if are_right:
+        for place, message in _problems_between(built_in, role.arguments(document), space):
+            yield document.problem((role.key, "classArgs", *place), message)
+
+
+def _problems_between(
+    built_in: type, given: dict[str, Any], space: FoundSpace
+) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what is wrong with arguments that are right by themselves, by places below `classArgs`."""
+    if check := getattr(built_in, "check_class_args", None):
+        yield from (((argument,), message) for argument, message in check(given))
+    check_in = getattr(built_in, "check_class_args_in", None)
+    if check_in is not None and space.value is not None and not space.problems:
+        yield from check_in(space.value, given)
 
 
 def _custom_problems(document: Document, role: Role) -> Iterator[Problem]:

@@ -14,6 +14,7 @@ from mpx.config.durations import nearest_duration
 from mpx.config.gpus import nearest_gpu_indices
 from mpx.config.problem import KeyPath, Problem, shown
 from mpx.config.reader import Document
+from mpx.config.roles import ADVISOR, ASSESSOR, TUNER
 from mpx.config.scalars import resolve
 from mpx.config.schema import load_schema
 from mpx.config.suggestions import closest, same
@@ -104,7 +105,8 @@ def _refused_value(document: Document, path: KeyPath, error: ValidationError) ->
         words, reason = refusal
         return document.problem(path, f"found {shown(value)}, which is {words}", reason)
     message = f"found {shown(value)}; allowed: {_allowed(schema)}"
-    return document.problem(path, message, _hint(schema, value, document.written(path)))
+    hint = _role_hint(path, value) or _hint(schema, value, document.written(path))
+    return document.problem(path, message, hint)
 
 
 def _refusal(schema: dict[str, Any]) -> tuple[str, str]:
@@ -141,6 +143,9 @@ def _types(schema: dict[str, Any]) -> list[str]:
 
 
 def _allowed_type(schema: dict[str, Any], wanted: str) -> str:
+    if wanted == "array" and "minItems" in schema:
+        least = schema["minItems"]
+        return f"{_TYPES[wanted]} of at least {'one item' if least == 1 else f'{least} items'}"
     return _TYPES[wanted] + (_range(schema) if wanted in ("integer", "number") else "")
 
 
@@ -165,6 +170,17 @@ def _hint(schema: dict[str, Any], value: Any, written: str) -> str:
             return f"write {meant}" if meant else ""
     hints = (_type_hint(wanted, value, written) for wanted in _types(schema))
     return next(filter(None, hints), "")
+
+
+def _role_hint(path: KeyPath, value: Any) -> str:
+    """Say where the name of a built-in class belongs that stands in the place of another kind."""
+    roles = (TUNER, ADVISOR, ASSESSOR)
+    if not isinstance(value, str) or path not in [role.name_path for role in roles]:
+        return ""
+    for role in (TUNER, ASSESSOR):
+        if path != role.name_path and (name := same(value, role.built_ins)):
+            return f"{name} is {role.article} {role.key}: {role.key}: {{{role.name_key}: {name}}}"
+    return ""
 
 
 def _type_hint(wanted: str, value: Any, written: str) -> str:

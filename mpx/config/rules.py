@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from mpx.config.durations import parse_duration
 from mpx.config.gpus import parse_gpu_indices
 from mpx.config.packages import missing_packages
-from mpx.config.problem import Problem
+from mpx.config.problem import KeyPath, Problem
 from mpx.config.reader import Document
 from mpx.config.roles import ADVISOR, ASSESSOR, CUSTOM, CUSTOM_KEYS, TUNER, Role, chooser
 from mpx.config.schema import properties
 from mpx.config.unknown_keys import places_meant
+
+_SPACES = ("searchSpace", "searchSpacePath")
 
 
 def rule_problems(document: Document) -> Iterator[Problem]:
@@ -21,6 +24,8 @@ def rule_problems(document: Document) -> Iterator[Problem]:
         _tuner_or_advisor,
         _one_class_each,
         _one_search_space,
+        _phase_spaces,
+        _phases_to_go_on,
         _reachable_limits,
         _reachable_timeout,
         _one_direction,
@@ -75,20 +80,81 @@ def _missing_custom_keys(document: Document, role: Role) -> Iterator[Problem]:
 
 
 def _one_search_space(document: Document) -> Iterator[Problem]:
-    spaces = {"searchSpace", "searchSpacePath"} & document.mapping().keys()
+    found = document.mapping()
     role = chooser(document)
     name = role.built_in_name(document)
-    if len(spaces) == 2:
-        message = "found beside searchSpace; allowed: one of the two"
-        yield document.key_problem(("searchSpacePath",), message, "remove one or the other")
-    elif name and not spaces and not _means_a_space(document):
+    yield from _two_spaces(document, ())
+    if name and found.keys().isdisjoint({*_SPACES, "phases"}) and not _means_a_space(document):
         message = f"{name} needs a search space, and there is none"
         hint = "add searchSpace, or searchSpacePath with the file's name"
         yield document.problem(role.name_path, message, hint)
 
 
-def _means_a_space(document: Document) -> bool:
-    return any(str(place[-1]).startswith("searchSpace") for place in places_meant(document, ()))
+def _two_spaces(document: Document, at: KeyPath) -> Iterator[Problem]:
+    if document.mapping(*at).keys() >= {*_SPACES}:
+        message = "found beside searchSpace; allowed: one of the two"
+        yield document.key_problem((*at, "searchSpacePath"), message, "remove one or the other")
+
+
+def _means_a_space(document: Document, at: KeyPath = ()) -> bool:
+    return any(
+        str(place[-1]).startswith("searchSpace") or place == ("phases",)
+        for place in places_meant(document, at)
+    )
+
+
+def _phase_spaces(document: Document) -> Iterator[Problem]:
+    key, found = ("phases",), document.mapping()
+    phases = found.get("phases")
+    if not isinstance(phases, list) or not phases:
+        return
+    if beside := [each for each in _SPACES if each in found]:
+        message = f"found beside {' and '.join(beside)}; allowed: one or the other"
+        hint = f"{beside[0]} is for all phases alike, phases has a space for each: remove one"
+        yield document.key_problem(key, message, hint)
+    if found.get("multiPhase", False) is False:
+        message = f"found {_spaces(phases)}, but a trial has one phase unless multiPhase is true"
+        yield document.key_problem(key, message, "add multiPhase: true")
+    most = _number(document, "maxPhasesPerTrial")
+    if most is not None and most > len(phases):
+        message = f"found {most}, but phases has {_spaces(phases)}: a trial has no more of its own"
+        hint = f"write {len(phases)}, or remove it, or list the spaces that are missing"
+        yield document.problem(("maxPhasesPerTrial",), message, hint)
+    for index in range(len(phases)):
+        yield from _phase_space(document, ("phases", index))
+
+
+def _phases_to_go_on(document: Document) -> Iterator[Problem]:
+    role = chooser(document)
+    if not getattr(role.built_in(document), "goes_on", False):
+        return
+    name, found = role.built_in_name(document), document.mapping()
+    if "phases" in found:
+        message = (
+            f"found with {name}, of which there would be one for each search space: none would have a"
+            " phase to go on from"
+        )
+        hint = f"write searchSpace for all phases, or choose another tuner than {name}"
+        yield document.key_problem(("phases",), message, hint)
+    elif found.get("multiPhase", False) is False and ("multiPhase",) not in places_meant(
+        document, ()
+    ):
+        message = f"{name} goes on phase after phase, and a trial has one unless multiPhase is true"
+        yield document.problem(role.name_path, message, "add multiPhase: true")
+
+
+def _spaces(phases: list[Any]) -> str:
+    return "one search space" if len(phases) == 1 else f"{len(phases)} search spaces"
+
+
+def _phase_space(document: Document, at: KeyPath) -> Iterator[Problem]:
+    yield from _two_spaces(document, at)
+    entry = document.find(*at)
+    is_empty = isinstance(entry, dict) and entry.keys().isdisjoint(_SPACES)
+    if is_empty and not _means_a_space(document, at):
+        message = "found no search space; allowed: searchSpace or searchSpacePath"
+        hint = "add searchSpace, or searchSpacePath with the file's name"
+        yield document.problem(at, message, hint)
 
 
 def _reachable_limits(document: Document) -> Iterator[Problem]:

@@ -34,7 +34,7 @@ from mpx.config.reader import Document, read_document
 from mpx.config.roles import ASSESSOR, Role, chooser
 from mpx.config.rules import rule_problems
 from mpx.config.schema import default
-from mpx.config.space import read_space
+from mpx.config.space import FoundSpace, read_phase_spaces, read_space
 from mpx.errors import ConfigError
 
 
@@ -46,17 +46,17 @@ def read_config(path: Path) -> ExperimentConfig:
             file, those of other files behind.
     """
     document = read_document(path)
-    space = read_space(document)
+    space, phase_spaces = read_space(document), read_phase_spaces(document)
     found = [
         *schema_problems(document),
         *rule_problems(document),
         *_directory_problems(document),
-        *class_problems(document),
-        *space.problems,
+        *class_problems(document, space),
+        *(problem for each in (space, *phase_spaces) for problem in each.problems),
     ]
     if document.problems or found:
         raise ConfigError(_in_order(document, found))
-    return _build(document, space.value)
+    return _build(document, space, phase_spaces)
 
 
 def _directory_problems(document: Document) -> Iterator[Problem]:
@@ -86,7 +86,9 @@ def _rank(first_file: str, problem: Problem) -> tuple[bool, str, int, int]:
     return (problem.file != first_file, problem.file, problem.line or 0, problem.column or 0)
 
 
-def _build(document: Document, space: dict[str, Any] | None) -> ExperimentConfig:
+def _build(
+    document: Document, space: FoundSpace, phase_spaces: list[FoundSpace]
+) -> ExperimentConfig:
     value = partial(_value, document)
     return ExperimentConfig(
         name=value("experimentName") or document.path.stem,
@@ -105,7 +107,8 @@ def _build(document: Document, space: dict[str, Any] | None) -> ExperimentConfig
         max_exec_duration=_seconds(value("maxExecDuration")),
         phase_timeout=_seconds(value("phaseTimeout")),
         trial_timeout=_seconds(value("trialTimeout")),
-        search_space=space,
+        search_space=space.value,
+        phase_spaces=[each.value or {} for each in phase_spaces] or None,
         optimize_mode=value("optimizeMode"),
         seed=value("seed"),
         durability=value("durability"),

@@ -27,11 +27,13 @@ class BuiltInTuner(Tuner):
         class_args_schema: JSON Schema of the constructor's arguments.
         requires: module that it imports → extra of this package that brings it.
         types: the types of parameters that it takes.
+        goes_on: it is of use only where a trial has one phase after the other of the same search space.
     """
 
     class_args_schema: ClassVar[dict[str, Any]] = class_args()
     requires: ClassVar[dict[str, str]] = {}
     types: ClassVar[Collection[str]] = TYPE_NAMES
+    goes_on: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._space: dict[str, Any] = {}

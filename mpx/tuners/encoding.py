@@ -59,7 +59,8 @@ class Encoding:
 
     def __init__(self, space: dict[str, Any]) -> None:
         self._leaves = _leaves((), space)
-        self.dimensions = tuple(_dimensions(self._leaves))
+        self._by_name = {leaf.dimension.name: leaf for leaf in _all(self._leaves)}
+        self.dimensions = tuple(leaf.dimension for leaf in self._by_name.values())
 
     def decode(self, coordinate: Callable[[Dimension], float]) -> tuple[dict[str, Any], Point]:
         """Return parameters as `mpx.search_space` describes them, and the coordinates they have.
@@ -75,17 +76,55 @@ class Encoding:
         point: Point = {}
         return point if _encode(self._leaves, parameters, point) else None
 
+    def scale(self, dimension: Dimension, coordinate: float, factor: float) -> float:
+        """Return the coordinate of the value times `factor`, kept within the range.
+
+        Where values lie on a grid it is another one of them, but for the end of the range. Of a choice
+        between numbers it is the next option, or with a factor below 1 the one before; of any other
+        choice the same.
+        """
+        leaf = self._by_name[dimension.name]
+        if factor == 1 or dimension.size == 1:
+            return coordinate
+        if not dimension.ordered:
+            assert dimension.size is not None
+            beside = coordinate + math.copysign(leaf.step, factor - 1)
+            return int(min(max(beside, 0), dimension.size - 1))
+        value = leaf.value(coordinate)
+        scaled = value * factor
+        if abs(scaled - value) < leaf.step:
+            scaled = value + math.copysign(leaf.step, scaled - value or factor - 1)
+        least, most = leaf.bounds
+        scaled = min(max(scaled, least), most)
+        found = leaf.coordinate(round(scaled) if isinstance(value, int) else scaled)
+        return coordinate if found is None else found
+
+
+class _Known(float):
+    """The share of a value that is known: it leads back to that very one, not to a float beside it."""
+
+    value: Any
+
+    @classmethod
+    def of(cls, share: float, value: Any) -> _Known:
+        known = cls(share)
+        known.value = value
+        return known
+
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
     """A parameter: its dimension, and how values and coordinates become each other.
 
-    `branches` holds, by index, the parameters of those options that are sub-spaces.
+    `bounds` are its least and its greatest number, `step` is the least that changes a value. `branches`
+    holds, by index, the parameters of those options that are sub-spaces.
     """
 
     dimension: Dimension
     value: Callable[[float], Any]
     coordinate: Callable[[Any], float | None]
+    bounds: tuple[float, float] = (0, 0)
+    step: float = 0
     branches: dict[int, _Branch] = field(default_factory=dict)
 
 
@@ -115,13 +154,34 @@ def _leaf(path: tuple[str | int, ...], kind: str, value: Any) -> _Leaf:
             Dimension(name, size),
             lambda index: to_value(int(index), *value),
             lambda found: _checked(to_index, found, value, kind),
+            (to_value(0, *value), to_value(size - 1, *value)),
+            _step(kind, value),
         )
+    return _of_share(name, kind, value)
+
+
+def _of_share(name: str, kind: str, value: list[Any]) -> _Leaf:
     drawn = _Drawn()
-    return _Leaf(
-        Dimension(name, None),
-        lambda share: drawn.value(share, kind, value),
-        lambda found: _checked(_SHARES[kind], found, value, kind),
-    )
+
+    def to_value(share: float) -> Any:
+        return share.value if isinstance(share, _Known) else drawn.value(share, kind, value)
+
+    def to_share(found: Any) -> float | None:
+        share = _checked(_SHARES[kind], found, value, kind)
+        return share if share is None or kind in _ROUNDED else _Known.of(share, type(least)(found))
+
+    least, most = to_value(0.0), to_value(1.0)
+    if least == most:  # there is no other value
+        return _Leaf(
+            Dimension(name, 1),
+            lambda _: least,
+            lambda found: None if to_share(found) is None else 0,
+        )
+    return _Leaf(Dimension(name, None), to_value, to_share, (least, most), _step(kind, value))
+
+
+def _step(kind: str, value: list[Any]) -> float:
+    return 1 if kind == "randint" else value[2] if kind.startswith("q") else 0
 
 
 def _of_choice(name: str, path: tuple[str | int, ...], options: list[Any]) -> _Leaf:
@@ -132,7 +192,8 @@ def _of_choice(name: str, path: tuple[str | int, ...], options: list[Any]) -> _L
         Dimension(name, len(options), ordered=False),
         lambda index: deepcopy(options[int(index)]),
         lambda found: indices.get(_text(found)),
-        {
+        step=int(all(map(_is_number, options))),
+        branches={
             index: _Branch(option["_name"], _leaves((*path, index), option))
             for index, option in enumerate(options)
             if isinstance(option, dict)
@@ -145,11 +206,15 @@ def _text(option: Any) -> str:
     return json.dumps(option, sort_keys=True, default=repr)
 
 
-def _dimensions(leaves: dict[str, _Leaf]) -> Iterator[Dimension]:
+def _is_number(option: Any) -> bool:
+    return isinstance(option, int | float) and not isinstance(option, bool)
+
+
+def _all(leaves: dict[str, _Leaf]) -> Iterator[_Leaf]:
     for leaf in leaves.values():
-        yield leaf.dimension
+        yield leaf
         for branch in leaf.branches.values():
-            yield from _dimensions(branch.leaves)
+            yield from _all(branch.leaves)
 
 
 def _decode(
@@ -282,4 +347,5 @@ _SHARES: dict[str, Callable[..., float]] = {
     "lognormal": _log_below,
     "qlognormal": _log_below,
 }
+_ROUNDED = ("quniform", "qloguniform", "qnormal", "qlognormal")
 _UNBOUNDED = ("normal", "qnormal", "lognormal", "qlognormal")

@@ -1,4 +1,4 @@
-"""What all tuners that learn from results have in common."""
+"""What all tuners that optimise numbers have in common, and those that learn from all results alike."""
 
 from __future__ import annotations
 
@@ -52,16 +52,12 @@ class Observation:
     loss: float
 
 
-class LearningTuner(BuiltInTuner):
-    """Turns results into numbers to minimise, and keeps apart the phases that are open.
+class OptimizingTuner(BuiltInTuner):
+    """Turns results into numbers to minimise, and parameters into coordinates.
 
     A result is a number, or a dict whose `default` is one. NaN is a failure, like a phase that ended
     without a result. Anything else is a failure too, named in the manager's log, if a number came
     before it; as the first result of all it is an error, for then no other would be better.
-
-    What a trial is said to have tried counts, not what was handed out: parameters that came from
-    elsewhere teach the tuner as well. When the search space changes, results stay known if their
-    parameters are of the new one.
 
     Args:
         optimize_mode: "maximize" or "minimize".
@@ -79,13 +75,65 @@ class LearningTuner(BuiltInTuner):
         # seeded from there, makes the choices repeatable whatever else draws from the global one.
         self._rng = random.Random(random.getrandbits(64))
         self._encoding = Encoding({})
+        self._knows_a_number = False
+
+    def update_search_space(self, search_space: Any) -> None:
+        """Choose from `search_space` from now on."""
+        super().update_search_space(search_space)
+        self._encoding = Encoding(search_space)
+
+    def _encode(self, parameters: Any) -> Point | None:
+        return self._encoding.encode(parameters)
+
+    def _anywhere(self) -> tuple[dict[str, Any], Point]:
+        """Return parameters drawn from the whole search space, and their coordinates."""
+        return self._encoding.decode(lambda dimension: dimension.draw(self._rng))
+
+    def _signed(self, value: Any) -> float | None:
+        score = objective(value)
+        return score if score is None or self.optimize_mode == "minimize" else -score
+
+    def _loss(self, parameter_id: int, value: Any) -> float | None:
+        """Return the number to minimise, None for a failure.
+
+        Raises:
+            TunerError: it is the first result, and no number.
+        """
+        loss = self._signed(value)
+        if loss is None and not _is_nan(value):
+            message = (
+                f"{type(self).__name__} optimises numbers, and the result for parameter_id"
+                f" {parameter_id} is {value!r:.80}; report a number, or a dict whose `default` is one"
+            )
+            if not self._knows_a_number:
+                raise TunerError(message)
+            _log.warning("%s. The phase counts as failed", message)
+        self._knows_a_number = self._knows_a_number or loss is not None
+        return loss
+
+
+class LearningTuner(OptimizingTuner):
+    """Learns from results, whichever trial they come from, and keeps apart the phases that are open.
+
+    What a trial is said to have tried counts, not what was handed out: parameters that came from
+    elsewhere teach the tuner as well. When the search space changes, results stay known if their
+    parameters are of the new one.
+
+    Args:
+        optimize_mode: "maximize" or "minimize".
+
+    Raises:
+        UsageError: it is neither.
+    """
+
+    def __init__(self, optimize_mode: str) -> None:
+        super().__init__(optimize_mode)
         self._open: dict[int, Proposal] = {}
         self._results: list[tuple[Any, float]] = []
 
     def update_search_space(self, search_space: Any) -> None:
         """Choose from `search_space` from now on, with what is known of it."""
         super().update_search_space(search_space)
-        self._encoding = Encoding(search_space)
         for proposal in self._open.values():
             proposal.token = None
         results, self._results = self._results, []
@@ -168,32 +216,10 @@ class LearningTuner(BuiltInTuner):
 
     def _note(self, parameters: Any, loss: float) -> Observation | None:
         """Keep a result; return what it says of the present search space, None for nothing."""
+        self._knows_a_number = True
         self._results.append((parameters, loss))
         point = self._encode(parameters)
         return None if point is None else Observation(parameters, point, loss)
-
-    def _encode(self, parameters: Any) -> Point | None:
-        return self._encoding.encode(parameters)
-
-    def _anywhere(self) -> tuple[dict[str, Any], Point]:
-        """Return parameters drawn from the whole search space, and their coordinates."""
-        return self._encoding.decode(lambda dimension: dimension.draw(self._rng))
-
-    def _signed(self, value: Any) -> float | None:
-        score = objective(value)
-        return score if score is None or self.optimize_mode == "minimize" else -score
-
-    def _loss(self, parameter_id: int, value: Any) -> float | None:
-        loss = self._signed(value)
-        if loss is None and not _is_nan(value):
-            message = (
-                f"{type(self).__name__} optimises numbers, and the result for parameter_id"
-                f" {parameter_id} is {value!r:.80}; report a number, or a dict whose `default` is one"
-            )
-            if not self._results:
-                raise TunerError(message)
-            _log.warning("%s. The phase counts as failed", message)
-        return loss
 
 
 def _is_nan(value: Any) -> bool:

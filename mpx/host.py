@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -25,6 +26,9 @@ from mpx.wake_up import WakeUp
 # more often than every 5 ms; trivial tuners are better off without.
 _SLOW_CALL = 0.001
 _SWITCH_INTERVAL = 0.0002
+
+# Whether this thread's `report_error` prints, which it need not where another one tells of the error.
+prints_errors: ContextVar[bool] = ContextVar("prints_errors", default=True)
 
 Call = TypeVar("Call")
 
@@ -49,7 +53,7 @@ class Host(Generic[Call]):
     """
 
     def __init__(self, name: str) -> None:
-        self._mailbox: queue.SimpleQueue[list[Call]] = queue.SimpleQueue()
+        self._mailbox: queue.SimpleQueue[list[Call] | None] = queue.SimpleQueue()
         self._answers: deque[Any] = deque()
         self._wake = WakeUp()
         self._failed = False  # the object let an exception out: nothing but its last call is made
@@ -74,6 +78,15 @@ class Host(Generic[Call]):
             answers.append(self._answers.popleft())
         return answers
 
+    def close(self) -> None:
+        """End the thread behind all that was posted, and let go of the descriptor.
+
+        A manager ends without it, as its last call may hang.
+        """
+        self._mailbox.put(None)
+        self._thread.join()
+        self._wake.close()
+
     def _run(self, call: Call) -> None:
         """Make one call; whatever it raises is an answer."""
         raise NotImplementedError
@@ -86,8 +99,7 @@ class Host(Generic[Call]):
             self._answers.append(Finished())
 
     def _work(self) -> None:
-        while True:
-            calls = self._mailbox.get()
+        while (calls := self._mailbox.get()) is not None:
             began = time.monotonic()
             for call in calls:
                 self._run(call)
@@ -113,7 +125,8 @@ def call_if_there(hosted: Any, name: str, *args: Any) -> None:
 def report_error(error: BaseException) -> ErrorRecord:
     """Print a user's exception, with its traceback, into the manager's log; return it as a record."""
     record = describe_error(error)
-    print(record.traceback, file=sys.stderr, flush=True)
+    if prints_errors.get():
+        print(record.traceback, file=sys.stderr, flush=True)
     return record
 
 

@@ -35,3 +35,8 @@ class WakeUp:
             os.read(self._reader, 4096)
         except BlockingIOError:
             pass
+
+    def close(self) -> None:
+        """Let go of the file descriptor; nothing is called after."""
+        for fd in {self._reader, self._writer}:
+            os.close(fd)

@@ -1,12 +1,15 @@
 """What one phase costs: mpx through its real path against the floor (`floor.py`), in one run.
 
     python benchmarks/phase_cost.py [--repeat 5] [--trials 1 2 8 32] [--durability power process]
-                                    [--slower 5]
+                                    [--slower 5] [--open 1 8]
 
 For each number of trials, floor and mpx take turns; the table shows medians over the repeats. A phase
 is one final result, its acknowledgement, one request and its parameters, as the trial sees it; bodies
 are empty and the tuner is trivial. Then: start-up, memory, and CPU at rest. With `--slower 5` each fsync
 takes 5 ms more on both sides, as on a disk that is not this machine's.
+
+With `--open 1 8` one trial has so many phases open at a time instead, and the table shows what a phase
+costs beside one that is open alone: each reported by itself, and all of a batch by `Batch.report_final`.
 """
 
 import argparse
@@ -38,6 +41,24 @@ with open(f"{out}/{mpx.get_sequence_id()}.json", "w") as file:
     json.dump(times, file)
 """
 
+BATCH_TRIAL = """
+import json, sys, time
+import mpx
+batches, out, n, together = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "together"
+batch = mpx.get_next_parameters(n)
+times = [time.monotonic()]
+for i in range(batches):
+    if together:
+        batch.report_final([0.5] * n)
+    else:
+        for phase in batch:
+            phase.report_final(0.5)
+    batch = mpx.get_next_parameters(n)
+    times.append(time.monotonic())
+with open(f"{out}/{mpx.get_sequence_id()}.json", "w") as file:
+    json.dump(times, file)
+"""
+
 TUNER = """
 class Constant:
     def generate_parameters(self, parameter_id, trial_job_id=None):
@@ -61,8 +82,13 @@ maxTrialNum: {trials}
 multiPhase: true
 durability: {durability}
 tuner: {{codeDir: ., classFileName: constant.py, className: Constant}}
-trial: {{codeDir: ., command: '"{python}" trial.py {phases} "{out}"'}}
+trial: {{codeDir: ., command: '"{python}" trial.py {phases} "{out}" {more}'}}
 """
+
+
+# How many phases are open at a time, and how they are reported.
+_WAY_ALONE = (1, "alone")
+_TOGETHER = ("each", "together")
 
 
 @dataclass
@@ -80,13 +106,11 @@ def main() -> None:
     print(f"python {sys.version.split()[0]}, {os.cpu_count()} cores, {arguments.repeat} repeats")
     for durability in arguments.durability:
         print(f"\ndurability: {durability}")
-        print(
-            f"{'trials':>6} {'floor/s':>8} {'mpx/s':>8} {'ratio':>6}"
-            f" {'p50 µs':>8} {'p99 µs':>8} {'floor p50':>9} {'floor p99':>9}"
-        )
-        for trials in arguments.trials:
-            _print_row(trials, _pairs(trials, durability, arguments))
-    if not arguments.slower:
+        if arguments.open:
+            _print_open(durability, arguments)
+        else:
+            _print_trials(durability, arguments)
+    if not arguments.slower and not arguments.open:
         print()
         _print_rest(arguments.repeat)
 
@@ -98,7 +122,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, nargs="+", default=[1, 2, 8, 32])
     parser.add_argument("--durability", nargs="+", default=["power", "process"])
     parser.add_argument("--slower", type=float, default=0.0, help="ms that each fsync takes more")
+    parser.add_argument(
+        "--open", type=int, nargs="+", help="phases that a trial has open at a time"
+    )
     return parser.parse_args()
+
+
+def _print_trials(durability: str, arguments: argparse.Namespace) -> None:
+    print(
+        f"{'trials':>6} {'floor/s':>8} {'mpx/s':>8} {'ratio':>6}"
+        f" {'p50 µs':>8} {'p99 µs':>8} {'floor p50':>9} {'floor p99':>9}"
+    )
+    for trials in arguments.trials:
+        _print_row(trials, _pairs(trials, durability, arguments))
 
 
 def _pairs(trials: int, durability: str, arguments: argparse.Namespace) -> list[tuple[Run, Run]]:
@@ -125,6 +161,37 @@ def _print_row(trials: int, pairs: list[tuple[Run, Run]]) -> None:
     )
 
 
+# -- several phases open at a time ----------------------------------------------------------------
+
+
+def _print_open(durability: str, arguments: argparse.Namespace) -> None:
+    """Print what a phase costs in each way that it can be open, beside one that is open alone."""
+    ways = [(n, how) for n in arguments.open for how in (("alone",) if n == 1 else _TOGETHER)]
+    alone = [_WAY_ALONE] if _WAY_ALONE not in ways else []
+    rounds = [
+        {way: _cost_of_phase(*way, durability, arguments) for way in [*alone, *ways]}
+        for _ in range(arguments.repeat)
+    ]
+    print(f"{'open':>6} {'reported':>10} {'µs/phase':>9} {'of one':>7} {'from':>6} {'to':>6}")
+    for n, how in ways:
+        costs = [costs[n, how] for costs in rounds]
+        ratios = [costs[n, how] / costs[_WAY_ALONE] for costs in rounds]
+        print(
+            f"{n:>6} {how:>10} {statistics.median(costs):>9.0f} {statistics.median(ratios):>7.2f}"
+            f" {min(ratios):>6.2f} {max(ratios):>6.2f}",
+            flush=True,
+        )
+
+
+def _cost_of_phase(n: int, how: str, durability: str, arguments: argparse.Namespace) -> float:
+    asks = max(100, arguments.phases // n)
+    more = "" if n == 1 else f"{n} {how}"
+    return 1e6 / (n * _run_mpx(1, asks, durability, arguments.slower / 1e3, more).rate)
+
+
+# -- one run of one side --------------------------------------------------------------------------
+
+
 def _run_floor(trials: int, phases: int, durability: str, slower: float) -> Run:
     with tempfile.TemporaryDirectory() as directory:
         arguments = [directory, str(trials), str(phases), durability, str(slower)]
@@ -133,12 +200,12 @@ def _run_floor(trials: int, phases: int, durability: str, slower: float) -> Run:
         return _measured(Path(directory))
 
 
-def _run_mpx(trials: int, phases: int, durability: str, slower: float) -> Run:
+def _run_mpx(trials: int, phases: int, durability: str, slower: float, more: str = "") -> Run:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         out = directory / "out"
         out.mkdir()
-        config = _write_experiment(directory, trials, phases, durability, out)
+        config = _write_experiment(directory, trials, phases, durability, out, more)
         if slower:
             (directory / "constant.py").write_text(SLOW_DISK.format(seconds=slower) + TUNER)
         mpx(directory, "create", str(config), "--foreground", "--quiet")
@@ -146,14 +213,19 @@ def _run_mpx(trials: int, phases: int, durability: str, slower: float) -> Run:
 
 
 def _write_experiment(
-    directory: Path, trials: int, phases: int, durability: str, out: Path
+    directory: Path, trials: int, phases: int, durability: str, out: Path, more: str = ""
 ) -> Path:
-    (directory / "trial.py").write_text(TRIAL)
+    (directory / "trial.py").write_text(BATCH_TRIAL if more else TRIAL)
     (directory / "constant.py").write_text(TUNER)
     config = directory / "config.yml"
     config.write_text(
         CONFIG.format(
-            trials=trials, durability=durability, python=sys.executable, phases=phases, out=out
+            trials=trials,
+            durability=durability,
+            python=sys.executable,
+            phases=phases,
+            out=out,
+            more=more,
         )
     )
     return config

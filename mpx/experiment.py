@@ -251,7 +251,7 @@ class Experiment:
         row.started_at, row.running_since = row.started_at or now, now
         row.reason = row.ended_at = row.error = None
         for phase, trial_id in past.untold_phases:
-            self._phases.tell(phase, trial_id)
+            self._phases.ends.tell(phase, trial_id)
         if self._trials.adopt(past):
             self._outbox.ready()
         self._put_experiment()

@@ -1,4 +1,4 @@
-"""Phases: how they open, what trials say of them, and how they end.
+"""Phases: how they open, and what trials say of them; how they end, `phase_ends` handles.
 
 One short handler for each message of a trial. Each changes rows and notes what is to be done
 (`turn.Outbox`).
@@ -11,19 +11,20 @@ from typing import Any
 
 from mpx.assessor_calls import Verdict
 from mpx.curves import Curves
-from mpx.errors import PhaseStopped, RemoteProtocolError
+from mpx.errors import RemoteProtocolError
 from mpx.history import Past
-from mpx.lifecycle import Limits, is_better, objective
+from mpx.lifecycle import Limits
 from mpx.lineage import Lineage
 from mpx.offers import Offers
+from mpx.phase_ends import PhaseEnds
 from mpx.protocol import ASKED, IDLE
 from mpx.records import PhaseStatus, ranges
 from mpx.rows import ExperimentRow, Offer, PhaseRow
 from mpx.store import Store
 from mpx.trial_run import TrialRun, as_text
-from mpx.tuner_calls import Ask, AskBatch, Launched, Parameters, PhaseEnd, Tell
+from mpx.tuner_calls import Ask, AskBatch, Launched, Parameters
 from mpx.turn import Outbox, Turns
-from mpx.wire import decode, encode, too_long
+from mpx.wire import too_long
 
 NO_MORE = "the tuner has no more parameters"
 # How often a trial may ask on after it was told that there are no more parameters.
@@ -50,6 +51,7 @@ class Phases:
 
     Attributes:
         begun: phases open or ended, but for those that are offered again.
+        ends: how they end.
         offers: parameters that wait for a phase.
         asking: parameter_id → trial, where the tuner has not answered.
         took_back: an ask was taken back, or a launch left out, that the tuner knows of, and no resume
@@ -76,21 +78,21 @@ class Phases:
         self._experiment = experiment
         self._limits = limits
         self._max_line = max_line
-        self._keeps_last = keeps_last
         self._store = store
         self._outbox = outbox
         self._clock = clock
         self._duration = duration
         self._watch = watch
-        self._on_result = on_result
         self._on_impatience = on_impatience
         self._next_id = 1
         self._next_parameter_id = 0
         self._last_unanswered = -1  # of an earlier manager
-        self._best_score: float | None = None
         self.begun = 0
         self._curves = Curves(store, outbox, turns, clock, on_deaf)
         self._lineage = Lineage(store, outbox, self._warn)
+        self.ends = PhaseEnds(
+            experiment, keeps_last, store, outbox, self._curves, self._lineage, clock, on_result
+        )
         self.offers = Offers(store, outbox)
         self.asking: dict[int, TrialRun] = {}
         self.took_back = False
@@ -101,7 +103,7 @@ class Phases:
         self._next_id = past.next_phase_id
         self._next_parameter_id = past.next_parameter_id
         self._last_unanswered = past.last_unanswered
-        self._best_score = past.best_score
+        self.ends.restore(past.best_score)
         self.begun = past.phases_begun + len(past.late)
         self.offers.restore(past.offers, past.late)
         self._lineage.restore(past.checkpoints)
@@ -183,7 +185,7 @@ class Phases:
 
     def _abandon(self, trial: TrialRun, reason: str) -> None:
         for row in [*trial.open.values()]:
-            self._close(trial, row, PhaseStatus.ABANDONED, reason)
+            self.ends.close(trial, row, PhaseStatus.ABANDONED, reason)
 
     def _prepare(self, trial: TrialRun, missing: int) -> str | None:
         """Find parameters for so many further phases of a trial, or for as many as may begin.
@@ -321,7 +323,7 @@ class Phases:
             elif again and phase.stopped is None:
                 self._offer_again(trial, phase, reason)
             else:
-                self._end_without_result(trial, phase, PhaseStatus.LOST, reason)
+                self.ends.without_result(trial, phase, PhaseStatus.LOST, reason)
 
     def _lose_ask(self, trial: TrialRun, row: PhaseRow, reason: str) -> None:
         """End a phase for which the tuner has not answered: what it answers, another trial is given."""
@@ -331,9 +333,8 @@ class Phases:
             return
         self._store.set_phase_status(row, PhaseStatus.LOST)
         row.counts, row.reason, row.ended_at = False, reason, self._clock()
-        self.offers.await_answer(
-            row, trial.row.trial_id
-        )  # until then it keeps its place under the limits
+        # Until then it keeps its place under the limits.
+        self.offers.await_answer(row, trial.row.trial_id)
         self._outbox.changed()
 
     def on_late_parameters(self, answer: Parameters) -> bool:
@@ -397,29 +398,11 @@ class Phases:
             self._take_back_ask(trial, row)
         self._refuse(trial, self.closing)
 
-    def tell(self, row: PhaseRow, trial_id: str) -> None:
-        """Tell the tuner of the end of a phase, and the assessor if it was shown anything of it."""
-        is_kept = self._keeps_last and row.status is PhaseStatus.EARLY_STOPPED
-        if is_kept and row.value is None and row.last_intermediate is not None:
-            row.value = row.last_intermediate
-            row.score = objective(decode(row.value))
-        call: Tell | PhaseEnd = PhaseEnd(row.parameter_id, trial_id, row.customized)
-        if row.value is not None:
-            call = self._tell(row, decode(row.value), trial_id)
-        row.told = self._outbox.post(call)
-        self._curves.end(trial_id, row)
-        self._store.put_phase(row)
-
-    def _tell(self, row: PhaseRow, value: Any, trial_id: str) -> Tell:
-        if row.checkpoint is not None:
-            self._lineage.note(row)
-        return Tell(row.parameter_id, value, trial_id, row.customized, row.checkpoint)
-
     def time_out(self, trial: TrialRun, reason: str) -> None:
         """End the open phases, which took too long."""
         trial.connection.close_phases()
         for row in [*trial.open.values()]:
-            self._close(trial, row, PhaseStatus.FAILED, reason)
+            self.ends.close(trial, row, PhaseStatus.FAILED, reason)
 
     def _hand_over(self, trial: TrialRun, rows: list[PhaseRow]) -> None:
         """Give a trial the parameters it asked for."""
@@ -430,7 +413,7 @@ class Phases:
             trial.open[row.phase_index] = row
             if len(row.parameters) > self._max_line:
                 reason = f"its parameters are {too_long(self._max_line)}"
-                self._close(trial, row, PhaseStatus.FAILED, reason)
+                self.ends.close(trial, row, PhaseStatus.FAILED, reason)
         if trial.open:
             self._run(trial, [*trial.open.values()])
         else:
@@ -475,51 +458,6 @@ class Phases:
     def _on_intermediate(self, trial: TrialRun, message: dict[str, Any]) -> None:
         self._curves.on_intermediate(trial, trial.open[trial.connection.about], message)
 
-    def _on_checkpoint(self, trial: TrialRun, message: dict[str, Any]) -> None:
-        row = trial.open[trial.connection.about]
-        row.checkpoint = message["path"]
-        self._store.put_phase(row)
-        trial.row.seq = trial.connection.last_seq
-        self._store.put_trial(trial.row)
-        self._outbox.acknowledge(trial)
-
-    def _on_final(self, trial: TrialRun, message: dict[str, Any]) -> None:
-        row = trial.open.pop(trial.connection.about)
-        value = message.get("value")
-        row.value = encode(value)
-        row.score = objective(value)
-        row.final_seq = trial.connection.last_seq
-        row.ended_at = self._clock()
-        if row.stopped is None:
-            self._store.set_phase_status(row, PhaseStatus.SUCCEEDED)
-            self._rank(row)
-        else:
-            self._store.set_phase_status(row, PhaseStatus.EARLY_STOPPED)
-        row.reason = row.stopped
-        trial.results += 1
-        self._outbox.acknowledge(trial)
-        trial_id = trial.row.trial_id
-        row.told = self._outbox.post(self._tell(row, value, trial_id))
-        if row.intermediates:
-            self._curves.end(trial_id, row)
-        if trial.open:
-            self._curves.look(trial)
-        self._on_result()
-
-    def _on_failed(self, trial: TrialRun, message: dict[str, Any]) -> None:
-        error = message.get("error", {})
-        row = trial.open[trial.connection.about]
-        row.traceback = as_text(error["traceback"]) if error.get("traceback") else None
-        row.final_seq = trial.connection.last_seq
-        if row.stopped is not None and error.get("type") == PhaseStopped.__name__:
-            self._close(trial, row, PhaseStatus.EARLY_STOPPED, row.stopped)
-        else:
-            said = [as_text(error[key]) for key in ("type", "message") if error.get(key)]
-            reason = ": ".join(said) or "the trial gave no reason"
-            self._close(trial, row, PhaseStatus.FAILED, reason)
-        self._curves.look(trial)
-        self._outbox.acknowledge(trial)
-
     def on_violation(self, trial: TrialRun, error: RemoteProtocolError) -> None:
         """Say what was illegal in the trial's log, and to a trial that said hello, or waits."""
         reason = str(error)
@@ -527,7 +465,7 @@ class Phases:
         only = trial.connection.only_open()  # else nobody knows whose result it was
         if only is not None and reason == too_long(self._max_line):
             trial.connection.close_phases()
-            self._close(trial, trial.open[only], PhaseStatus.FAILED, reason)
+            self.ends.close(trial, trial.open[only], PhaseStatus.FAILED, reason)
         if trial.connection.greeted or error.answers:
             self._outbox.send(trial, trial.connection.violation(error))
 
@@ -535,33 +473,6 @@ class Phases:
         """Have `status` say what went wrong first, and ended nothing."""
         self._experiment.warning = self._experiment.warning or message
         self._store.put_experiment(self._experiment)
-
-    def _rank(self, row: PhaseRow) -> None:
-        if row.score is not None and is_better(
-            self._experiment.optimize_mode, row.score, self._best_score
-        ):
-            self._best_score = row.score
-            self._experiment.best_phase = row.id
-            self._store.put_experiment(self._experiment)
-
-    def _close(self, trial: TrialRun, row: PhaseRow, status: PhaseStatus, reason: str) -> None:
-        """End an open phase without a result."""
-        del trial.open[row.phase_index]
-        self._end_without_result(trial, row, status, reason)
-        self._outbox.mark(trial, f"phase {row.phase_index} {row.status.value}: {row.reason}")
-        if row.value is not None:
-            self._on_result()
-
-    def _end_without_result(
-        self, trial: TrialRun, row: PhaseRow, status: PhaseStatus, reason: str
-    ) -> None:
-        if row.stopped is not None and status is not PhaseStatus.FAILED:
-            status, reason = PhaseStatus.EARLY_STOPPED, row.stopped
-        self._store.set_phase_status(row, status)
-        row.reason = reason
-        row.ended_at = self._clock()
-        self.tell(row, trial.row.trial_id)
-        self._outbox.changed()
 
     def _withdraw(self, trial: TrialRun, row: PhaseRow) -> None:
         """Forget a phase that has no parameters: it never was."""
@@ -574,9 +485,9 @@ class Phases:
         "hello": _on_hello,
         "request": _on_request,
         "intermediate": _on_intermediate,
-        "checkpoint": _on_checkpoint,
-        "final": _on_final,
-        "failed": _on_failed,
+        "checkpoint": lambda self, trial, message: self.ends.on_checkpoint(trial, message),
+        "final": lambda self, trial, message: self.ends.on_final(trial, message),
+        "failed": lambda self, trial, message: self.ends.on_failed(trial, message),
     }
 
 

@@ -142,7 +142,8 @@ class StoreReader:
 
     def has_lineage(self) -> bool:
         """Say whether any phase went on from the weights of another one."""
-        return bool(self._parents())
+        query = "SELECT 1 FROM phases WHERE parent IS NOT NULL LIMIT 1"
+        return self._knows_parents() and self._one(query) is not None
 
     def lineage(self, parameter_id: int) -> list[PhaseRecord]:
         """Return a phase and all that it goes back to, the first one first; nothing if there is none.

@@ -155,7 +155,7 @@ class AdaptedTuner:
             TunerError: there are none for one phase, and some for a later one.
         """
         if self._generate_many is None:
-            return self._generate_until_none(parameter_ids, trial_id)
+            return generate_until_none(self.generate_next, parameter_ids, trial_id)
         found = self._generate_for(trial_id, parameter_ids)
         count = next((n for n, each in enumerate(found) if each is None), len(found))
         if any(each is not None for each in found[count:]):
@@ -165,20 +165,6 @@ class AdaptedTuner:
                 " order; where there are no more, return a shorter list"
             )
         return list(found[:count])
-
-    def _generate_until_none(self, parameter_ids: Sequence[int], trial_id: str) -> list[Any]:
-        found: list[Any] = []
-        for parameter_id in parameter_ids:
-            try:
-                parameters = self.generate_next(parameter_id, trial_id)
-            except NoMoreTrialError:
-                if not found:
-                    raise
-                break
-            if parameters is None:
-                break
-            found.append(parameters)
-        return found
 
     def _generate_one(self, parameter_id: int, trial_id: str) -> Any:
         found = self._generate_for(trial_id, [parameter_id])
@@ -243,6 +229,33 @@ class AdaptedTuner:
     def _adapted(self, name: str, leading: int, **more: Any) -> Callable[..., Any]:
         method = self._own(name)
         return _nothing if method is None else adapt(method, leading, **more)
+
+
+def generate_until_none(
+    generate: Callable[[int, str], Any], parameter_ids: Sequence[int], trial_id: str
+) -> list[Any]:
+    """Return the parameters of several phases of a running trial, chosen one by one.
+
+    Args:
+        generate: returns those of one phase, given its parameter_id and the trial; None ends the list.
+        parameter_ids: one for each phase.
+        trial_id: the trial.
+
+    Raises:
+        NoMoreTrialError: there are none for the first; later it ends the list.
+    """
+    found: list[Any] = []
+    for parameter_id in parameter_ids:
+        try:
+            parameters = generate(parameter_id, trial_id)
+        except NoMoreTrialError:
+            if not found:
+                raise
+            break
+        if parameters is None:
+            break
+        found.append(parameters)
+    return found
 
 
 class _Signature:

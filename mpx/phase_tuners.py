@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpx.adapted_tuner import AdaptedTuner, Launch
+from mpx.adapted_tuner import AdaptedTuner, Launch, generate_until_none
 from mpx.errors import NoMoreTrialError, TunerError
 
 # Where tuners save what they know, in mpx as in NNI.
@@ -113,7 +113,7 @@ class PhaseTuners:
             For first phases None where there are none; for a running trial as many as there are.
         """
         if trial_job_id is not None:
-            return self._next_phases(parameter_ids, trial_job_id)
+            return generate_until_none(self.generate_parameters, parameter_ids, trial_job_id)
         assert st_callback is not None
         launch = functools.partial(self._launch, st_callback)
         first = self._tuners[0].generate_first(parameter_ids, trial_job_ids, launch)
@@ -122,20 +122,6 @@ class PhaseTuners:
             if parameter_id in found:
                 self._note(parameter_id, 0, trial_id)
         return [found.get(parameter_id) for parameter_id in parameter_ids]
-
-    def _next_phases(self, parameter_ids: Sequence[int], trial_id: str) -> list[Any]:
-        found: list[Any] = []
-        for parameter_id in parameter_ids:
-            try:
-                parameters = self.generate_parameters(parameter_id, trial_id)
-            except NoMoreTrialError:
-                if not found:
-                    raise
-                break
-            if parameters is None:
-                break
-            found.append(parameters)
-        return found
 
     def _launch(self, launch: Launch, parameter_id: int, parameters: Any) -> None:
         self._choices[parameter_id] = _Choice(0)  # whichever trial will have it

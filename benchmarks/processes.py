@@ -23,6 +23,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from phase_cost import mpx
+
 NETWORK = """
 import time
 _began = time.monotonic()
@@ -141,7 +143,7 @@ def _run_mpx(directory: Path, trials: int, phases: int) -> Run:
             )
         )
         began = time.monotonic()
-        ended = _mpx(directory, "create", str(config), "--foreground", "--json")
+        ended = mpx(directory, "create", str(config), "--foreground", "--json")
         seconds = time.monotonic() - began
         status = json.loads(ended)
         if status["phases"] != {"SUCCEEDED": trials * phases}:
@@ -152,19 +154,6 @@ def _run_mpx(directory: Path, trials: int, phases: int) -> Run:
         [each["import"] for each in said],
         [phase for each in said for phase in each["phases"]],
     )
-
-
-def _mpx(directory: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "mpx", *arguments],
-        env={**os.environ, "MPX_HOME": str(directory / "home")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
-    return done.stdout
 
 
 def _run_bare(directory: Path, count: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -295,6 +295,25 @@ class StoreReader:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        return _open(path)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+    _roll_back(path)
+    return _open(path)
+
+
+def _roll_back(path: Path) -> None:
+    """Take back half a transaction of a manager that was killed as it left WAL mode.
+
+    Only a connection that may write can; what it writes is what was there before.
+    """
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
+        check_version(connection)
+
+
+def _open(path: Path) -> sqlite3.Connection:
     with ExitStack() as on_failure:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         on_failure.callback(connection.close)

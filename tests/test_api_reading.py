@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,7 +78,11 @@ def test_interrupted_experiment_without_a_record_says_that_something_runs(
     assert "Something that its trials started still runs: `mpx" in (api.show(paths).reason or "")
 
 
-@pytest.mark.parametrize(("pid", "is_gone"), [(os.getpid(), False), (DEAD, True), (None, True)])
+@pytest.mark.parametrize(
+    ("pid", "is_gone"),
+    [(os.getpid(), False), (DEAD, True), (None, True)],
+    ids=["alive", "dead", "none"],
+)
 def test_trial_without_a_process_is_told_from_others_once_the_manager_is_dead(
     tmp_path: Path, pid: int | None, is_gone: bool
 ) -> None:
@@ -175,6 +181,23 @@ def test_manager_that_died_at_birth_is_not_waited_for(
     assert api.show(paths).status == "INTERRUPTED"
 
 
+def test_what_a_manager_left_half_written_is_taken_back_for_whoever_reads(tmp_path: Path) -> None:
+    paths = stored.experiment(tmp_path, phases=[{"value": 1.0}] * 9)
+    whole = paths.store.read_bytes()
+    with closing(sqlite3.connect(paths.store, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute("PRAGMA cache_size=1")
+        connection.execute("PRAGMA cache_spill=1")
+        connection.execute("BEGIN")
+        connection.execute("UPDATE phases SET reason = ?", ["half" * 1000])
+        left = {file: file.read_bytes() for file in paths.root.glob("experiment.db*")}
+    for file, content in left.items():  # as a SIGKILL leaves it, and none of its locks
+        file.write_bytes(content)
+    assert left[paths.store] != whole
+    assert [phase.reason for phase in api.phases(paths)] == [None] * 9
+    assert paths.store.read_bytes() == whole
+
+
 def test_store_that_is_only_just_made_has_nothing_to_tell(tmp_path: Path) -> None:
     paths = ExperimentPaths(tmp_path / "experiments" / "Ab3dEf12")
     stored.describe(paths)
@@ -269,6 +292,7 @@ def test_what_is_read_together_is_of_one_moment(tmp_path: Path) -> None:
         (DEAD, os.getpid(), True),  # its manager has not noted its end yet
         (None, os.getpid(), True),
     ],
+    ids=["outlived", "dead", "unnoted", "unstarted"],
 )
 def test_log_grows_as_long_as_somebody_may_write_to_it(
     tmp_path: Path, pid: int | None, manager: int | None, is_growing: bool

@@ -215,6 +215,9 @@ def growth(arguments: argparse.Namespace) -> None:
     marks = [100, 300, 1000, 3000, 10000]
     print(f"{'ms per phase, around n results:':32}" + "".join(f"{mark:>9}" for mark in marks))
     for name in arguments.tuners:
+        if load_built_in_tuner(name).check_search_space(GROWTH_SPACE):
+            print(f"{name:32} does not take this search space")
+            continue
         problem = Problem(GROWTH_SPACE, lambda each: sum(each.values()), "minimize")
         tuner = construct(name, problem, 0)
         rng = random.Random(0)

@@ -35,6 +35,7 @@ BUILT_IN_TUNERS = {
     "NSGAII": "mpx.tuners.nsga_ii:NSGAII",
     "QMC": "mpx.tuners.qmc:QMC",
     "PBT": "mpx.tuners.pbt:PBT",
+    "ENAS": "mpx.tuners.enas:ENAS",
 }
 BUILT_IN_ASSESSORS = {
     "Medianstop": "mpx.assessors.medianstop:Medianstop",

@@ -15,8 +15,13 @@ and its meaning are those of NNI v1:
     lognormal    [mu, sigma]      exp(normal)
     qlognormal   [mu, sigma, q]   round(lognormal / q) * q, not clipped
 
+and two of mpx's own, for the architectures of neural networks, which `mpx.architectures` describes:
+
+    macro        {layers: n, operations: [name, ...], skips: true}
+    cell         {nodes: n, operations: [name, ...], inputs: 2, inputs_per_node: 2}
+
 `round` goes to the nearest integer, halves to the even one. randint draws an int, choice the option
-itself, every other type a float, whole or not.
+itself, macro and cell a list of mappings, every other type a float, whole or not.
 
 An option that is a mapping is a sub-space: it has a `_name`, and its other keys are parameters
 again. What is drawn from it is `{"_name": name, parameter: value, ...}`.
@@ -27,27 +32,17 @@ again. What is drawn from it is `{"_name": name, parameter: value, ...}`.
 from __future__ import annotations
 
 import math
-import reprlib
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from difflib import get_close_matches
 from random import Random
 from typing import Any, NoReturn
 
-Path = tuple[str | int, ...]
+from mpx import architectures
+from mpx.space_problem import Path, SpaceProblem, did_you_mean, problem, shown, unknown_key
 
-
-@dataclass(frozen=True, slots=True)
-class SpaceProblem:
-    """One mistake: the keys that lead to it, and a message: what was found, what is allowed."""
-
-    path: Path
-    message: str
-
-    def __str__(self) -> str:
-        return ": ".join(part for part in (".".join(map(str, self.path)), self.message) if part)
+__all__ = ["GRID_TYPES", "TYPE_NAMES", "SpaceProblem", "check", "grid", "grid_size", "sample"]
 
 
 def check(space: Any, types: Collection[str] | None = None) -> list[SpaceProblem]:
@@ -63,7 +58,8 @@ def check(space: Any, types: Collection[str] | None = None) -> list[SpaceProblem
 def sample(space: dict[str, Any], rng: Random) -> dict[str, Any]:
     """Draw one set of parameters, as plain Python values in the order of the space."""
     return {
-        name: _TYPES[spec["_type"]].sample(rng, *spec["_value"]) for name, spec in space.items()
+        name: _with(spec["_value"], _TYPES[spec["_type"]].sample, rng)
+        for name, spec in space.items()
     }
 
 
@@ -71,7 +67,8 @@ def grid(space: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield every combination of values one by one; the first parameter changes slowest.
 
     A choice contributes its options (a sub-space the points of its own grid), a randint its
-    integers, a quniform k * q clipped to lo ... hi, for k from round(lo / q) to round(hi / q).
+    integers, a quniform k * q clipped to lo ... hi, for k from round(lo / q) to round(hi / q), a macro
+    or cell its architectures.
 
     Args:
         space: one that uses no types but `GRID_TYPES`.
@@ -84,22 +81,24 @@ def grid(space: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def grid_size(space: dict[str, Any]) -> int:
     """Return how many points `grid` yields, without walking them."""
-    return math.prod(_TYPES[spec["_type"]].grid_size(*spec["_value"]) for spec in space.values())
+    return math.prod(
+        _with(spec["_value"], _TYPES[spec["_type"]].grid_size) for spec in space.values()
+    )
 
 
 def _check_space(path: Path, space: Any, types: Collection[str]) -> Iterator[SpaceProblem]:
     if not isinstance(space, dict):
-        yield _problem(path, space, "a mapping of parameter names to _type and _value")
+        yield problem(path, space, "a mapping of parameter names to _type and _value")
         return
     for name, spec in space.items():
         if not isinstance(name, str):
-            yield SpaceProblem((*path, name), f"found the name {_shown(name)}; allowed: text")
+            yield SpaceProblem((*path, name), f"found the name {shown(name)}; allowed: text")
         yield from _check_parameter((*path, name), spec, types)
 
 
 def _check_parameter(path: Path, spec: Any, types: Collection[str]) -> Iterator[SpaceProblem]:
     if not isinstance(spec, dict):
-        yield _problem(
+        yield problem(
             path,
             spec,
             "a mapping of _type and _value; for a fixed value, a choice of one option",
@@ -114,22 +113,19 @@ def _check_parameter(path: Path, spec: Any, types: Collection[str]) -> Iterator[
         elif key == "_value":
             yield from _check_value((*path, key), spec.get("_type"), value, types)
         else:
-            hint = _did_you_mean(key, ("_type", "_value"))
-            yield SpaceProblem(
-                (*path, key), f"found the key {_shown(key)}; allowed: _type, _value{hint}"
-            )
+            yield unknown_key(path, key, ("_type", "_value"))
 
 
 def _check_type(path: Path, name: Any, types: Collection[str]) -> Iterator[SpaceProblem]:
     allowed = ", ".join(types)
     if not isinstance(name, str):
-        yield _problem(path, name, allowed)
+        yield problem(path, name, allowed)
     elif name in _NAS_TYPES:
         yield SpaceProblem(
             path, f"found {name}, a type of NNI's classic NAS, not supported; allowed: {allowed}"
         )
     elif name not in _TYPES:
-        yield _problem(path, name, allowed + _did_you_mean(name, types))
+        yield problem(path, name, allowed + did_you_mean(name, types))
     elif name not in types:
         yield SpaceProblem(
             path, f"found {name}, which this tuner does not take; allowed: {allowed}"
@@ -145,7 +141,7 @@ def _check_value(
 
 def _check_options(path: Path, options: Any, types: Collection[str]) -> Iterator[SpaceProblem]:
     if not isinstance(options, list | tuple) or not options:
-        yield _problem(path, options, "a list of at least one option")
+        yield problem(path, options, "a list of at least one option")
         return
     for index, option in enumerate(options):
         if isinstance(option, dict):
@@ -164,7 +160,7 @@ def _check_sub_space(
         # It may be meant as a plain value; what is plain in it is then no mistake of its own.
         parameters = {key: spec for key, spec in parameters.items() if isinstance(spec, dict)}
     elif not isinstance(option["_name"], str):
-        yield _problem((*path, "_name"), option["_name"], "text")
+        yield problem((*path, "_name"), option["_name"], "text")
     yield from _check_space(path, parameters, types)
 
 
@@ -190,7 +186,7 @@ class _Numbers:
 
     def __call__(self, path: Path, numbers: Any, _types: Collection[str]) -> Iterator[SpaceProblem]:
         if not isinstance(numbers, list | tuple) or len(numbers) != len(self.names):
-            yield _problem(path, numbers, f"[{', '.join(self.names)}]")
+            yield problem(path, numbers, f"[{', '.join(self.names)}]")
             return
         wrong_kind = list(self._check_each(path, numbers))
         yield from wrong_kind or self._check_rules(path, numbers)
@@ -201,13 +197,13 @@ class _Numbers:
         )
         for index, (name, number) in enumerate(zip(self.names, numbers, strict=True)):
             if not is_right(number):
-                yield _problem((*path, index), number, f"{name}, {kind}")
+                yield problem((*path, index), number, f"{name}, {kind}")
 
     def _check_rules(self, path: Path, numbers: Any) -> Iterator[SpaceProblem]:
         for rule in self.rules:
             if not rule.holds(*numbers):
                 allowed = rule.allowed.format(*numbers)
-                yield _problem((*path, rule.blamed), numbers[rule.blamed], allowed)
+                yield problem((*path, rule.blamed), numbers[rule.blamed], allowed)
 
 
 def _is_integer(value: Any) -> bool:
@@ -221,26 +217,6 @@ def _is_finite(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:  # an int that no float can hold
         return False
-
-
-def _problem(path: Path, found: Any, allowed: str) -> SpaceProblem:
-    return SpaceProblem(path, f"found {_shown(found)}; allowed: {allowed}")
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "nothing (null)"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    try:
-        return reprlib.repr(value)
-    except ValueError:  # Python refuses to write an int of thousands of digits in decimals
-        return "an integer of thousands of digits"
-
-
-def _did_you_mean(name: Any, known: Collection[str]) -> str:
-    near = get_close_matches(str(name), known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _parameters_of(option: dict[str, Any]) -> dict[str, Any]:
@@ -345,13 +321,32 @@ def _cross(
     points: Iterable[dict[str, Any]], name: str, spec: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     for point in points:
-        for value in _TYPES[spec["_type"]].grid(*spec["_value"]):
+        for value in _with(spec["_value"], _TYPES[spec["_type"]].grid):
             yield {**point, name: value}
+
+
+def _with(value: Any, function: Callable[..., Any], *first: Any) -> Any:
+    """Call a function with the items of a list, or with the keys of a mapping as keywords."""
+    if isinstance(value, dict):
+        return function(*first, **value)
+    return function(*first, *value)
+
+
+def _of_architecture(
+    kind: str, check_value: Callable[[Path, Any], Iterator[SpaceProblem]]
+) -> _Type:
+    space = architectures.ARCHITECTURES[kind]
+    return _Type(
+        lambda path, value, _types: check_value(path, value),
+        lambda rng, **value: architectures.draw(space(**value), rng),
+        lambda **value: architectures.walk(space(**value)),
+        lambda **value: architectures.count(space(**value)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Type:
-    """What is known of one type. All but `check` are called with the items of the value."""
+    """What is known of one type. All but `check` are called `_with` the value."""
 
     check: Callable[[Path, Any, Collection[str]], Iterator[SpaceProblem]]
     sample: Callable[..., Any]
@@ -391,6 +386,8 @@ _TYPES = {
     "qnormal": _Type(_Numbers(_MU_SIGMA_Q, (_SPREAD, _STEP)), _qnormal),
     "lognormal": _Type(_Numbers(_MU_SIGMA, (_LOGARITHM, _SPREAD)), _lognormal),
     "qlognormal": _Type(_Numbers(_MU_SIGMA_Q, (_LOGARITHM, _SPREAD, _STEP)), _qlognormal),
+    "macro": _of_architecture("macro", architectures.check_macro),
+    "cell": _of_architecture("cell", architectures.check_cell),
 }
 
 TYPE_NAMES = tuple(_TYPES)

@@ -98,6 +98,7 @@ multiThread: true
 optimizeMode: minimize
 seed: 7
 durability: process
+keepCheckpoints: 3
 maxLineLength: 4096
 tuner:
   codeDir: tuners
@@ -154,6 +155,7 @@ searchSpace:
         optimize_mode="minimize",
         seed=7,
         durability="process",
+        keep_checkpoints=3,
         max_line_length=4096,
         tuner=TunerConfig(
             code_dir=str(tmp_path / "tuners"),
@@ -606,7 +608,7 @@ def test_what_is_to_be_used_instead_of_a_refused_tuner_is_there():
     named = (re.findall(r"\b[A-Z]\w+", reason) for reason in refused.values())
     instead = {word for words in named for word in words} - {"NNI"}
 
-    assert instead == {"TPE", "Evolution", "RegularizedEvolution", "PBT"}
+    assert instead == {"TPE", "Evolution", "RegularizedEvolution", "PBT", "ENAS"}
     assert instead <= set(schema["enum"])
     assert refused.keys().isdisjoint(schema["enum"])
 

@@ -339,6 +339,11 @@ CASES = [
         top("durability: 1"),
         "1:13: durability: found 1; allowed: power, process",
     ),
+    case(
+        "neither a number of checkpoints nor all",
+        top("keepCheckpoints: some"),
+        "1:18: keepCheckpoints: found 'some'; allowed: a number of phases, from 0 to 999999, or all",
+    ),
     # unknown keys
     case(
         "wrong case of a key",
@@ -391,7 +396,8 @@ CASES = [
         "1:1: foo: unknown key; allowed here: authorName, experimentName, description, "
         "trialConcurrency, maxExecDuration, maxTrialNum, maxPhaseNum, maxPhasesPerTrial, "
         "phaseTimeout, trialTimeout, trainingServicePlatform, searchSpacePath, searchSpace, phases, "
-        "useAnnotation, multiPhase, multiThread, optimizeMode, seed, durability, maxLineLength, tuner, "
+        "useAnnotation, multiPhase, multiThread, optimizeMode, seed, durability, keepCheckpoints, "
+        "maxLineLength, tuner, "
         "assessor, advisor, trial, localConfig, nniManagerIp, logDir, logLevel, logCollection, debug, "
         "versionCheck",
     ),
@@ -971,8 +977,15 @@ CASES = [
         "unknown type",
         space("x: {_type: unifrm, _value: [0, 1]}"),
         "2:14: searchSpace.x._type: found 'unifrm'; allowed: choice, randint, uniform, "
-        "quniform, loguniform, qloguniform, normal, qnormal, lognormal, qlognormal; did "
-        "you mean uniform?",
+        "quniform, loguniform, qloguniform, normal, qnormal, lognormal, qlognormal, macro, "
+        "cell; did you mean uniform?",
+    ),
+    case(
+        "key of an architecture",
+        space("x: {_type: macro, _value: {layer: 2, layers: 2, operations: [a, a]}}"),
+        "2:37: searchSpace.x._value.layer: found the key 'layer'; allowed: layers, operations, "
+        "skips; did you mean layers?",
+        "2:67: searchSpace.x._value.operations[1]: found 'a' a second time; allowed: each",
     ),
     case(
         "bounds upside down",

@@ -346,7 +346,7 @@ def test_the_grid_is_lazy_however_large():
 
 
 def test_a_type_without_a_grid_says_which_have_one():
-    with pytest.raises(TypeError, match="only choice, randint, quniform have a grid"):
+    with pytest.raises(TypeError, match="only choice, randint, quniform, macro, cell have a grid"):
         grid_size(one("uniform", 0, 1))
 
 
@@ -358,6 +358,14 @@ def test_an_empty_space_is_well_formed_and_has_one_point():
 
 def spec_of(type_name, value):
     return {"lr": {"_type": type_name, "_value": value}}
+
+
+def macro(**value):
+    return spec_of("macro", {"layers": 6, "operations": ["a"], **value})
+
+
+def cell(**value):
+    return spec_of("cell", {"nodes": 4, "operations": ["a"], **value})
 
 
 BAD_SPACES = [
@@ -439,6 +447,34 @@ BAD_SPACES = [
     (spec_of("qlognormal", [0, -1, 1]), ("lr", "_value", 1), "allowed: sigma >= 0"),
     (spec_of("qlognormal", [710, 1, 1]), ("lr", "_value", 0), "allowed: mu <= 709"),
     (spec_of("qlognormal", [0, 1, -1]), ("lr", "_value", 2), "allowed: q > 0"),
+    # Architectures.
+    (
+        spec_of("macro", [6]),
+        ("lr", "_value"),
+        "found [6]; allowed: a mapping of layers, operations",
+    ),
+    (spec_of("macro", {"layers": 6}), ("lr", "_value"), "found no operations; allowed: a mapping"),
+    (macro(layers=0), ("lr", "_value", "layers"), "found 0; allowed: an integer from 1 to 100"),
+    (macro(layers=True), ("lr", "_value", "layers"), "found true; allowed: an integer from 1"),
+    (macro(layers=101), ("lr", "_value", "layers"), "found 101; allowed: an integer from 1 to 100"),
+    (macro(skips=1), ("lr", "_value", "skips"), "found 1; allowed: true or false"),
+    (
+        macro(operation=[]),
+        ("lr", "_value", "operation"),
+        "found the key 'operation'; allowed: layers, operations, skips; did you mean operations?",
+    ),
+    (macro(operations="a"), ("lr", "_value", "operations"), "found 'a'; allowed: a list"),
+    (macro(operations=[]), ("lr", "_value", "operations"), "found []; allowed: a list of at least"),
+    (macro(operations=["a", 3]), ("lr", "_value", "operations", 1), "found 3; allowed: text"),
+    (
+        macro(operations=["a", "b", "a"]),
+        ("lr", "_value", "operations", 2),
+        "found 'a' a second time; allowed: each operation once",
+    ),
+    (cell(nodes=1.0), ("lr", "_value", "nodes"), "found 1.0; allowed: an integer from 1 to 100"),
+    (cell(inputs=0), ("lr", "_value", "inputs"), "found 0; allowed: an integer from 1 to 100"),
+    (cell(inputs_per_node=0), ("lr", "_value", "inputs_per_node"), "found 0; allowed: an integer"),
+    (cell(skips=True), ("lr", "_value", "skips"), "found the key 'skips'; allowed: nodes, "),
 ]
 
 
@@ -486,12 +522,14 @@ def test_a_type_outside_those_asked_for_is_a_mistake_nested_ones_too():
     assert check(space, GRID_TYPES) == [
         SpaceProblem(
             ("a", "_type"),
-            "found uniform, which this tuner does not take; allowed: choice, randint, quniform",
+            "found uniform, which this tuner does not take;"
+            " allowed: choice, randint, quniform, macro, cell",
         ),
         SpaceProblem(("a", "_value", 1), "found 0; allowed: hi >= lo = 1"),
         SpaceProblem(
             ("b", "_value", 0, "k", "_type"),
-            "found normal, which this tuner does not take; allowed: choice, randint, quniform",
+            "found normal, which this tuner does not take;"
+            " allowed: choice, randint, quniform, macro, cell",
         ),
     ]
 

@@ -21,10 +21,32 @@ from mpx.tuners.gp import GP
 from mpx.tuners.hyperband import BUDGET
 from mpx.tuners.learning import OptimizingTuner
 
-TORCH = ("GP", "GPTuner", "MetisTuner")
-# The other two of TORCH are the first one by other names, as a test shows.
+TORCH = ("GP", "GPTuner", "MetisTuner", "ENAS")
+# GPTuner and MetisTuner are GP by other names, as a test shows.
 NOT_HERE = ("BatchTuner", "GridSearch", "GPTuner", "MetisTuner")
 SEARCHING = [name for name in BUILT_IN_TUNERS if name not in NOT_HERE]
+
+
+def is_macro(found):
+    """Say whether it is one of three layers, of "a" and "b"."""
+    return len(found) == 3 and all(
+        layer == {"operation": layer["operation"], "skips": layer["skips"]}
+        and layer["operation"] in ("a", "b")
+        and layer["skips"] in ([], [0])[: 1 + (index == 2)]
+        for index, layer in enumerate(found)
+    )
+
+
+def is_cell(found):
+    """Say whether it is one of two nodes with two inputs, of "a" and "b"."""
+    return len(found) == 2 and all(
+        node == {"inputs": node["inputs"], "operations": node["operations"]}
+        and len(node["inputs"]) == len(node["operations"]) == 2
+        and all(type(each) is int and each in range(2 + index) for each in node["inputs"])
+        and all(each in ("a", "b") for each in node["operations"])
+        for index, node in enumerate(found)
+    )
+
 
 # Type → value, and what may be drawn from it.
 TYPES = {
@@ -38,6 +60,8 @@ TYPES = {
     "qnormal": ([100, 1, 3], lambda x: type(x) is float and x % 3 == 0 and 90 <= x < 110),
     "lognormal": ([0, 1], lambda x: type(x) is float and 1e-4 < x < 1e4),
     "qlognormal": ([0, 1, 0.5], lambda x: type(x) is float and 0 <= x < 1e4 and x % 0.5 == 0),
+    "macro": ({"layers": 3, "operations": ["a", "b"]}, is_macro),
+    "cell": ({"nodes": 2, "operations": ["a", "b"]}, is_cell),
 }
 EDGES = {
     "wide": ("uniform", [-1e308, 1e308], lambda x: math.isfinite(x)),
@@ -76,6 +100,7 @@ def space_of(*types):
 # Of each kind one, as choices take their time.
 SPACE = {
     **NESTED,
+    **space_of("macro"),
     "units": {"_type": "randint", "_value": [1, 100]},
     "dropout": {"_type": "quniform", "_value": [0, 0.8, 0.1]},
 }
@@ -140,7 +165,7 @@ class TestNSGAII(Searching):
 
 class TestCmaEs(Searching):
     tuner = "CmaEs"
-    search_space = {name: spec for name, spec in SPACE.items() if name != "layer"}
+    search_space = {name: spec for name, spec in SPACE.items() if name not in ("layer", "macro")}
 
 
 class TestHyperband(Searching):
@@ -163,6 +188,17 @@ class TestGP(Searching):
     phases = 4
 
 
+@pytest.mark.torch
+class TestENAS(Searching):
+    tuner = "ENAS"
+    search_space = space_of("macro", "choice")
+    class_args = {"results_per_update": 3, "hidden_units": 8}
+    phases = 8  # it takes its time with each
+    test_a_resume_from_a_checkpoint_equals_no_interruption = (
+        TunerContract.test_a_resume_from_a_checkpoint_equals_no_interruption
+    )
+
+
 class Enumerating(TunerContract):
     """A tuner that comes to an end."""
 
@@ -175,6 +211,10 @@ class TestGridSearch(Enumerating):
     tuner = "GridSearch"
     search_space = {
         "layer": {"_type": "choice", "_value": ["all", {"_name": "none"}]},
+        "chain": {
+            "_type": "macro",
+            "_value": {"layers": 2, "operations": ["a", "b"], "skips": False},
+        },
         "dropout": SPACE["dropout"],
         "size": {"_type": "randint", "_value": [0, 4]},
     }
@@ -193,9 +233,11 @@ def test_every_built_in_tuner_is_held_to_the_contract():
     }  # which are GP, as is shown below
 
 
-def cases():
+def cases(*left_out):
     return [
-        pytest.param(name, marks=pytest.mark.torch) if name in TORCH else name for name in SEARCHING
+        pytest.param(name, marks=pytest.mark.torch) if name in TORCH else name
+        for name in SEARCHING
+        if name not in left_out
     ]
 
 
@@ -212,10 +254,20 @@ def construct(name, space, seed=1, **arguments):
     return tuner
 
 
+def line_of(name):
+    """A space of one parameter that a tuner takes, and the parameter."""
+    kind = "choice" if name == "ENAS" else "uniform"
+    return space_of(kind), kind
+
+
 def flat_space(name):
     """All types that a tuner takes, and what is at their edges."""
     types = load_built_in_tuner(name).types
-    edges = {key: {"_type": kind, "_value": value} for key, (kind, value, _) in EDGES.items()}
+    edges = {
+        key: {"_type": kind, "_value": value}
+        for key, (kind, value, _) in EDGES.items()
+        if kind in types
+    }
     return {**space_of(*types), **edges}
 
 
@@ -258,7 +310,7 @@ def test_parameters_are_of_the_search_space_and_plain(name):
         assert json.loads(json.dumps(parameters)) == parameters
 
 
-@pytest.mark.parametrize("name", [name for name in cases() if name != "CmaEs"])
+@pytest.mark.parametrize("name", cases("CmaEs", "ENAS"))  # which take none
 def test_of_sub_spaces_only_the_chosen_one_has_parameters(name):
     shapes = set()
     for parameters in map(without_budget, play(construct(name, NESTED))):
@@ -296,19 +348,20 @@ def test_another_seed_makes_other_choices(name):
 @pytest.mark.parametrize("name", cases())
 def test_a_space_is_refused_with_the_place_and_what_is_allowed(name):
     tuner_class = load_built_in_tuner(name)
+    line, parameter = line_of(name)
     for kind in set(TYPE_NAMES) - set(tuner_class.types):
-        (problem,) = tuner_class.check_search_space(space_of("uniform", kind))
+        (problem,) = tuner_class.check_search_space({**line, **space_of(kind)})
         assert problem.path == (kind, "_type")
         assert f"found {kind}" in problem.message
-        assert "allowed: randint, uniform" in problem.message
+        assert f"allowed: {', '.join(tuner_class.types)}" in problem.message
     assert tuner_class.check_search_space(flat_space(name)) == []
-    tuner = construct(name, space_of("uniform"))
+    tuner = construct(name, line)
     with pytest.raises(UsageError, match=name):
         tuner.update_search_space("")
-    assert set(without_budget(tuner.generate_parameters(0))) == {"uniform"}
+    assert set(without_budget(tuner.generate_parameters(0))) == {parameter}
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", cases("ENAS"))  # which takes none of these types
 def test_a_new_search_space_holds_from_the_next_parameters_on(name):
     tuner = construct(name, space_of("uniform", "randint"))
     waiting = tuner.generate_parameters(1000, "t")
@@ -350,9 +403,9 @@ def test_a_class_describes_the_arguments_of_its_constructor(name):
         importlib.import_module(module)
 
 
-@pytest.mark.parametrize("name", [name for name in cases() if name not in ("Random", "QMC")])
+@pytest.mark.parametrize("name", cases("Random", "QMC"))
 def test_a_result_that_is_no_number_is_an_error_at_first_and_then_a_failure(name, caplog):
-    tuner = construct(name, space_of("uniform"))
+    tuner = construct(name, line_of(name)[0])
     assert isinstance(tuner, OptimizingTuner)
     parameters = tuner.generate_parameters(0)
     with pytest.raises(TunerError, match=rf"{name} optimises numbers.* parameter_id 0 is \[0.5\]"):

@@ -78,6 +78,7 @@ class ExperimentConfig:
     """One experiment. A limit of None is no limit; durations are seconds, sizes bytes.
 
     `phase_spaces` are the search spaces by phase index, where `search_space` is not that of all.
+    `keep_checkpoints` is a number of phases, or `KEEP_ALL`; None leaves it to the tuner.
     """
 
     name: str
@@ -101,6 +102,7 @@ class ExperimentConfig:
     optimize_mode: str | None = None
     seed: int | None = None
     durability: str = "power"
+    keep_checkpoints: int | str | None = None
     max_line_length: int = 64 * 1024 * 1024
     log_level: str = "info"
     log_dir: str | None = None

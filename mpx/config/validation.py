@@ -112,6 +112,7 @@ def _build(
         optimize_mode=value("optimizeMode"),
         seed=value("seed"),
         durability=value("durability"),
+        keep_checkpoints=value("keepCheckpoints"),
         max_line_length=value("maxLineLength"),
         log_level=_log_level(document),
         log_dir=_directory(document, value("logDir")),

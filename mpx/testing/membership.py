@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+from mpx.architectures import ARCHITECTURES
 from mpx.wire import encode
 
 # Of a step: how far floating point may lead from a multiple of it.
@@ -43,9 +44,11 @@ def _of_space(
             yield f"{path}{name}: not in the search space"
 
 
-def _of_type(path: str, kind: str, value: list[Any], found: Any) -> Iterator[str]:
+def _of_type(path: str, kind: str, value: Any, found: Any) -> Iterator[str]:
     if kind == "choice":
         yield from _of_choice(path, value, found)
+    elif kind in ARCHITECTURES:
+        yield from _of_architecture(path, kind, value, found)
     elif isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         yield f"{path}: found {_shown(found)}; allowed: a finite number"
     elif not _HOLDS[kind](found, *value):
@@ -63,6 +66,12 @@ def _of_choice(path: str, options: list[Any], found: Any) -> Iterator[str]:
         yield from min(faults, key=len)
     elif isinstance(found, dict) or encode(found) not in map(_text, options):
         yield f"{path}: found {_shown(found)}; allowed: one of {', '.join(map(_text, options))}"
+
+
+def _of_architecture(path: str, kind: str, value: dict[str, Any], found: Any) -> Iterator[str]:
+    architecture = ARCHITECTURES[kind](**value)
+    if architecture.options(found) is None:
+        yield f"{path}: found {_shown(found)}; allowed: {architecture}, as {encode(value)} says ({kind})"
 
 
 def _name(option: Any) -> Any:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class CmaEs(OptunaTuner):
     """Draws from a normal distribution whose mean and covariance follow the better results.
 
-    For numbers alone: a choice has no neighbours, and so no covariance. Results that `import_data`
-    brought do not move the distribution, and it begins anew when the search space changes.
+    For numbers alone: a choice, or a decision of an architecture, has no neighbours, and so no
+    covariance. Results that `import_data` brought do not move the distribution, and it begins anew when
+    the search space changes.
 
     Source: Hansen and Ostermeier, "Completely Derandomized Self-Adaptation in Evolution Strategies",
     Evolutionary Computation 9 (2001); Optuna's `CmaEsSampler` on the package `cmaes` does the work.
@@ -37,7 +38,7 @@ class CmaEs(OptunaTuner):
         },
     )
     requires = {"optuna": "optuna", "cmaes": "optuna"}
-    types = tuple(name for name in TYPE_NAMES if name != "choice")
+    types = tuple(name for name in TYPE_NAMES if name not in ("choice", "macro", "cell"))
 
     def __init__(self, optimize_mode: str = "maximize", population_size: int | None = None) -> None:
         super().__init__(optimize_mode)

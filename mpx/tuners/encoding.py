@@ -1,6 +1,7 @@
 """A search space as coordinates that an optimiser can move along, and back.
 
-Each parameter, those of sub-spaces included, is one *dimension*. One with few values is counted: its
+Each parameter, those of sub-spaces included, is one *dimension*, but for an architecture, of which each
+decision is one. One with few values is counted: its
 coordinate is the index of a value, from 0; so the ends of a quniform are as likely as what is between
 them. Every other is a *share*: a number in 0 ... 1, the probability of drawing less than the value in
 `mpx.search_space`. So equal steps are equally likely, a logarithm is no longer one, and a normal
@@ -18,6 +19,7 @@ from random import Random
 from statistics import NormalDist
 from typing import Any
 
+from mpx.architectures import ARCHITECTURES, Architecture
 from mpx.search_space import grid_size, sample
 
 # Names of dimensions → coordinates: ints where values are counted, floats where they are shares.
@@ -29,7 +31,7 @@ _MOST_COUNTED = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """One parameter of a search space.
+    """One parameter of a search space, or one decision of an architecture.
 
     Attributes:
         name: of the parameter and the options it is under, unlike that of any other dimension.
@@ -127,16 +129,74 @@ class _Leaf:
     step: float = 0
     branches: dict[int, _Branch] = field(default_factory=dict)
 
+    def all(self) -> Iterator[_Leaf]:
+        """Yield this leaf and those of its branches."""
+        yield self
+        for branch in self.branches.values():
+            yield from _all(branch.leaves)
+
+    def decode(self, coordinate: Callable[[Dimension], float], point: Point) -> Any:
+        """Return a value, and add its coordinates to `point`."""
+        point[self.dimension.name] = chosen = coordinate(self.dimension)
+        branch = self.branches.get(int(chosen)) if self.branches else None
+        if branch is None:
+            return self.value(chosen)
+        return {"_name": branch.name, **_decode(branch.leaves, coordinate, point)}
+
+    def encode(self, value: Any, point: Point) -> bool:
+        """Add the coordinates of a value to `point`; say whether it has any."""
+        if isinstance(value, dict) and self.branches:
+            inner = {key: each for key, each in value.items() if key != "_name"}
+            for index, branch in self.branches.items():
+                found: Point = {self.dimension.name: index}
+                if value.get("_name") == branch.name and _encode(branch.leaves, inner, found):
+                    point.update(found)
+                    return True
+            return False
+        coordinate = self.coordinate(value)
+        if coordinate is not None:
+            point[self.dimension.name] = coordinate
+        return coordinate is not None
+
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
     """An option that is a sub-space."""
 
     name: str
-    leaves: dict[str, _Leaf]
+    leaves: _Leaves
 
 
-def _leaves(path: tuple[str | int, ...], space: dict[str, Any]) -> dict[str, _Leaf]:
+@dataclass(frozen=True, slots=True)
+class _Decisions:
+    """A parameter that is an architecture: a leaf for each decision."""
+
+    architecture: Architecture
+    leaves: list[_Leaf]
+
+    def all(self) -> Iterator[_Leaf]:
+        """Yield the leaves."""
+        yield from self.leaves
+
+    def decode(self, coordinate: Callable[[Dimension], float], point: Point) -> Any:
+        """Return an architecture, and add its coordinates to `point`."""
+        return self.architecture.build([leaf.decode(coordinate, point) for leaf in self.leaves])
+
+    def encode(self, value: Any, point: Point) -> bool:
+        """Add the coordinates of an architecture to `point`; say whether it has any."""
+        options = self.architecture.options(value)
+        if options is None:
+            return False
+        point.update(
+            (leaf.dimension.name, each) for leaf, each in zip(self.leaves, options, strict=True)
+        )
+        return True
+
+
+_Leaves = dict[str, _Leaf | _Decisions]
+
+
+def _leaves(path: tuple[str | int, ...], space: dict[str, Any]) -> _Leaves:
     return {
         name: _leaf((*path, name), spec["_type"], spec["_value"])
         for name, spec in space.items()
@@ -144,8 +204,10 @@ def _leaves(path: tuple[str | int, ...], space: dict[str, Any]) -> dict[str, _Le
     }
 
 
-def _leaf(path: tuple[str | int, ...], kind: str, value: Any) -> _Leaf:
+def _leaf(path: tuple[str | int, ...], kind: str, value: Any) -> _Leaf | _Decisions:
     name = repr(path)
+    if kind in ARCHITECTURES:
+        return _of_architecture(path, ARCHITECTURES[kind](**value))
     if kind == "choice":
         return _of_choice(name, path, value)
     if kind in _COUNTED and (size := grid_size(_alone(kind, value))) <= _MOST_COUNTED:
@@ -201,6 +263,14 @@ def _of_choice(name: str, path: tuple[str | int, ...], options: list[Any]) -> _L
     )
 
 
+def _of_architecture(path: tuple[str | int, ...], architecture: Architecture) -> _Decisions:
+    dimensions = [
+        Dimension(repr((*path, each.step, each.kind, each.index)), each.size, ordered=False)
+        for each in architecture.decisions
+    ]
+    return _Decisions(architecture, [_Leaf(dimension, int, int) for dimension in dimensions])
+
+
 def _text(option: Any) -> str:
     """Return one text for all options that a trial cannot tell apart."""
     return json.dumps(option, sort_keys=True, default=repr)
@@ -210,48 +280,22 @@ def _is_number(option: Any) -> bool:
     return isinstance(option, int | float) and not isinstance(option, bool)
 
 
-def _all(leaves: dict[str, _Leaf]) -> Iterator[_Leaf]:
+def _all(leaves: _Leaves) -> Iterator[_Leaf]:
     for leaf in leaves.values():
-        yield leaf
-        for branch in leaf.branches.values():
-            yield from _all(branch.leaves)
+        yield from leaf.all()
 
 
 def _decode(
-    leaves: dict[str, _Leaf], coordinate: Callable[[Dimension], float], point: Point
+    leaves: _Leaves, coordinate: Callable[[Dimension], float], point: Point
 ) -> dict[str, Any]:
-    parameters = {}
-    for name, leaf in leaves.items():
-        point[leaf.dimension.name] = chosen = coordinate(leaf.dimension)
-        branch = leaf.branches.get(int(chosen)) if leaf.branches else None
-        if branch is None:
-            parameters[name] = leaf.value(chosen)
-        else:
-            inner = _decode(branch.leaves, coordinate, point)
-            parameters[name] = {"_name": branch.name, **inner}
-    return parameters
+    return {name: leaf.decode(coordinate, point) for name, leaf in leaves.items()}
 
 
-def _encode(leaves: dict[str, _Leaf], parameters: Any, point: Point) -> bool:
+def _encode(leaves: _Leaves, parameters: Any, point: Point) -> bool:
     """Add the coordinates to `point`; say whether all parameters have one."""
     if not isinstance(parameters, dict) or parameters.keys() != leaves.keys():
         return False
-    return all(_encode_one(leaf, parameters[name], point) for name, leaf in leaves.items())
-
-
-def _encode_one(leaf: _Leaf, value: Any, point: Point) -> bool:
-    if isinstance(value, dict) and leaf.branches:
-        inner = {key: each for key, each in value.items() if key != "_name"}
-        for index, branch in leaf.branches.items():
-            found: Point = {leaf.dimension.name: index}
-            if value.get("_name") == branch.name and _encode(branch.leaves, inner, found):
-                point.update(found)
-                return True
-        return False
-    coordinate = leaf.coordinate(value)
-    if coordinate is not None:
-        point[leaf.dimension.name] = coordinate
-    return coordinate is not None
+    return all(leaf.encode(parameters[name], point) for name, leaf in leaves.items())
 
 
 def _alone(kind: str, value: Any) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from mpx.tuners.enumerating import EnumeratingTuner
 class GridSearch(EnumeratingTuner):
     """Hands out every point of the search space's grid once; the first parameter changes slowest.
 
-    The space may use choice (sub-spaces included), randint and quniform. Then there are no more
-    parameters.
+    The space may use choice (sub-spaces included), randint, quniform, macro and cell. Then there
+    are no more parameters.
 
     Source: the tuner of that name in NNI v1; `mpx.search_space.grid` defines the points.
     """

@@ -22,10 +22,10 @@ class RegularizedEvolution(LearningTuner):
 
     The first `population_size` phases are drawn at random. From then on `sample_size` individuals are
     drawn from the population, with replacement, and the best of them has a child, which differs in one
-    parameter: a choice becomes another option, all equally likely; a number moves by a normal
-    distribution with a standard deviation of 0.2 of its range, in the shares of `mpx.tuners.encoding`,
-    drawn again until it is in the range. An option that is a sub-space brings parameters of its own,
-    at random.
+    parameter: a choice becomes another option, all equally likely; an architecture has one operation or
+    one input that is another, or one skip more or less; a number moves by a normal distribution with a
+    standard deviation of 0.2 of its range, in the shares of `mpx.tuners.encoding`, drawn again until it
+    is in the range. An option that is a sub-space brings parameters of its own, at random.
 
     Age counts from the result; of imported results the best are the youngest. A phase that failed
     joins nobody. Whoever asks is answered at once, from those who live, or where nobody does at random.

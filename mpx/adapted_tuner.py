@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,22 @@ class AdaptedTuner:
     def call(self, name: str, *args: Any) -> None:
         """Call a method that takes just these arguments, if the tuner has it."""
         call_if_there(self.tuner, name, *args)
+
+    def checkpoints_in_use(self) -> frozenset[int] | None:
+        """Return the parameter_ids of the phases that the tuner may name as parents; None: any.
+
+        Raises:
+            TunerError: it returned something else.
+        """
+        ask = self._own("checkpoints_in_use")
+        found = None if ask is None else ask()
+        try:
+            return None if found is None else frozenset(map(operator.index, found))
+        except TypeError:
+            raise TunerError(
+                f"checkpoints_in_use returned {found!r:.200}; allowed: a collection of parameter_ids,"
+                " or None where it may be any"
+            ) from None
 
     def generate_first(
         self, parameter_ids: Sequence[int], trial_ids: Sequence[str], launch: Launch

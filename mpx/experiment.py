@@ -28,7 +28,17 @@ from mpx.store import Store
 from mpx.training_service.base import Listener, TrainingService
 from mpx.trial_run import TrialRun, as_text
 from mpx.trials import Trials
-from mpx.tuner_calls import Answer, Failed, Import, Launched, Loaded, Parameters, Saved, Warned
+from mpx.tuner_calls import (
+    Answer,
+    Failed,
+    Import,
+    InUse,
+    Launched,
+    Loaded,
+    Parameters,
+    Saved,
+    Warned,
+)
 from mpx.turn import AssessorMailbox, Mailbox, Outbox, Turns
 from mpx.wire import encode
 
@@ -86,6 +96,7 @@ class Experiment:
             row,
             limits,
             config.max_line_length,
+            config.keep_checkpoints,
             config.tuner.include_intermediate_results,
             store,
             self._outbox,
@@ -93,6 +104,8 @@ class Experiment:
             clock,
             self._duration,
             self._watch,
+            lambda: self._trials,
+            service.owns_checkpoint,
             self._on_result,
             self._on_impatience,
             self._on_deaf,
@@ -156,6 +169,7 @@ class Experiment:
 
     def end_turn(self) -> None:
         """Commit what the turn changed, and do what it noted."""
+        self._phases.checkpoints.tidy()
         self._outbox.end_turn()
 
     def commit(self) -> None:
@@ -217,6 +231,11 @@ class Experiment:
             self._put_experiment()
             self._outbox.forget_older_checkpoints(answer.number)
 
+    def _on_in_use(self, answer: InUse) -> None:
+        # A tuner that knows of an ask which is on no record may name another parent in a resume.
+        if not self._phases.took_back:
+            self._phases.checkpoints.on_answer(answer)
+
     def _on_loaded(self, answer: Loaded) -> None:
         if self._load_assessor is None:
             self._begin(answer)
@@ -227,6 +246,7 @@ class Experiment:
     def _begin(self, answer: Loaded) -> None:
         """The tuner and the assessor are there, and know what they knew."""
         self._saves = answer.saves
+        self._phases.checkpoints.begin(answer.in_use)
         if self._past is not None:
             self._take_over(self._past)
             return
@@ -400,6 +420,7 @@ class Experiment:
         Failed: _on_failed,
         AssessorFailed: _on_assessor_failed,
         Saved: _on_saved,
+        InUse: _on_in_use,
         Warned: _on_warned,
         Finished: _on_finished,
     }

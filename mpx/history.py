@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -31,6 +31,7 @@ from mpx.rows import (
     ExperimentRow,
     Offer,
     PhaseRow,
+    SavedCheckpoint,
     TrialRow,
     experiment_row,
     phase_row,
@@ -75,8 +76,10 @@ _OFFERS = """SELECT p.parameter_id, max(p.parameters) AS parameters,
     ORDER BY 1"""
 _LATE = """SELECT p.*, t.trial_id FROM phases p JOIN trials t USING (sequence_id)
     WHERE p.status = 'LOST' AND NOT p.counts AND p.parameters IS NULL AND p.asked IS NOT NULL"""
-_CHECKPOINTS = """SELECT parameter_id, checkpoint FROM phases
-    WHERE checkpoint IS NOT NULL AND value IS NOT NULL"""
+_CHECKPOINTS = """SELECT p.id AS phase, p.parameter_id, t.trial_id, p.checkpoint AS path,
+    CASE p.status WHEN 'SUCCEEDED' THEN p.score END AS score, p.value IS NOT NULL AS has_result
+    FROM phases p JOIN trials t USING (sequence_id) WHERE p.checkpoint IS NOT NULL
+    AND p.checkpoint_removed = ? AND p.status NOT IN ('WAITING', 'RUNNING') ORDER BY p.id"""
 _NEXT = """SELECT
     (SELECT coalesce(max(id), 0) + 1 FROM phases) AS phase_id,
     max((SELECT coalesce(max(parameter_id), -1) + 1 FROM phases),
@@ -148,7 +151,8 @@ class Past:
         untold_phases: ended phases of which the tuner was not told, each with its trial's id.
         untold_trials: ended trials of which the tuner was not told, each with its first parameter_id.
         letters: names of those that are on record.
-        checkpoints: what phases that have a result have saved, parameter_id → path.
+        checkpoints: what ended phases have saved, in the order in which those began.
+        removed_checkpoints: what was to be removed, and may be there yet.
     """
 
     experiment: ExperimentRow
@@ -166,7 +170,8 @@ class Past:
     untold_phases: list[tuple[PhaseRow, str]]
     untold_trials: list[tuple[TrialRow, int]]
     letters: frozenset[str] = frozenset()
-    checkpoints: Mapping[int, str] = field(default_factory=dict)
+    checkpoints: Sequence[SavedCheckpoint] = ()
+    removed_checkpoints: Sequence[SavedCheckpoint] = ()
     late: Sequence[tuple[PhaseRow, str]] = ()
 
 
@@ -327,8 +332,14 @@ def _past(connection: sqlite3.Connection, found: sqlite3.Row) -> Past:
         late=_with_trials(connection, _LATE),
         untold_trials=_untold_trials(connection),
         letters=frozenset(row["name"] for row in connection.execute("SELECT name FROM inbox")),
-        checkpoints=dict(map(tuple, connection.execute(_CHECKPOINTS))),
+        checkpoints=_checkpoints(connection, is_removed=False),
+        removed_checkpoints=_checkpoints(connection, is_removed=True),
     )
+
+
+def _checkpoints(connection: sqlite3.Connection, is_removed: bool) -> list[SavedCheckpoint]:
+    rows = connection.execute(_CHECKPOINTS, [is_removed])
+    return [SavedCheckpoint(**{**dict(row), "has_result": bool(row["has_result"])}) for row in rows]
 
 
 def _offer(row: sqlite3.Row) -> Offer:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mpx.durability import sync
+from mpx.errors import UsageError
 
 _numbers = itertools.count()
 
@@ -25,8 +26,11 @@ def keep(path: str, directory: str, phase_index: int) -> str:
 
     Raises:
         OSError: it cannot be copied.
+        UsageError: it is a directory that copies are made in.
     """
-    kept = Path(directory, "checkpoints")
+    kept = directory_of(directory)
+    if Path(path).resolve() in (kept.resolve(), *kept.resolve().parents):
+        raise UsageError(f"{path} has in it what was saved before: save a file, or a folder apart")
     kept.mkdir(mode=0o700, exist_ok=True)
     _, dot, suffix = Path(path).name.rpartition(".")
     name = f"{phase_index}.{next(_numbers)}"
@@ -44,9 +48,26 @@ def keep(path: str, directory: str, phase_index: int) -> str:
     return str(copy)
 
 
+def is_copy(path: str, directory: str) -> bool:
+    """Say whether a path is of a copy in a trial's directory, and no file of the user's own."""
+    return Path(path).parent == directory_of(directory)
+
+
+def directory_of(directory: str) -> Path:
+    """Return where in a trial's directory its copies are."""
+    return Path(directory, "checkpoints")
+
+
+def size_of(copy: str) -> int:
+    """Return the bytes of all files in a copy."""
+    return sum(
+        part.stat().st_size for part in (Path(copy), *Path(copy).rglob("*")) if part.is_file()
+    )
+
+
 def drop(copy: str) -> None:
     """Remove a copy that nobody goes on from."""
-    if Path(copy).is_dir():
+    if Path(copy).is_dir() and not Path(copy).is_symlink():
         shutil.rmtree(copy, ignore_errors=True)
     else:
         with suppress(OSError):

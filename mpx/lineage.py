@@ -6,8 +6,9 @@ the parent saved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
+from mpx.phase_checkpoints import PhaseCheckpoints
 from mpx.protocol import Given
 from mpx.rows import PhaseRow
 from mpx.store import Store
@@ -16,28 +17,26 @@ from mpx.turn import Outbox
 
 
 class Lineage:
-    """The checkpoints of phases that have a result.
+    """Says what a trial must load.
 
     Args:
+        checkpoints: what phases have saved.
         store: where a phase's parent is recorded.
         outbox: takes notes.
         warn: called with what the user should know of.
     """
 
-    def __init__(self, store: Store, outbox: Outbox, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        checkpoints: PhaseCheckpoints,
+        store: Store,
+        outbox: Outbox,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._checkpoints = checkpoints
         self._store = store
         self._outbox = outbox
         self._warn = warn
-        self._saved: dict[int, str] = {}  # parameter_id → path
-
-    def restore(self, saved: Mapping[int, str]) -> None:
-        """Go on with the checkpoints of an earlier manager."""
-        self._saved.update(saved)
-
-    def note(self, row: PhaseRow) -> None:
-        """A phase that has saved something has a result: others may go on from it."""
-        assert row.checkpoint is not None
-        self._saved[row.parameter_id] = row.checkpoint
 
     def begin(self, trial: TrialRun, rows: Sequence[PhaseRow]) -> list[Given]:
         """Return what a trial is given for the phases that it begins now."""
@@ -50,13 +49,14 @@ class Lineage:
 
     def _settle(self, trial: TrialRun, row: PhaseRow, parent: int) -> None:
         """Let a phase begin anew if its parent's weights are gone."""
-        if self._has_weights(trial, parent) or parent in self._saved:
+        if self._has_weights(trial, parent) or self._checkpoints.path(parent) is not None:
             return
         row.parent = None
         self._store.put_phase(row)
         what = (
             f"starts afresh, for there are no weights of parameter_id {parent}, from which it was to go"
-            " on: that phase has saved no checkpoint, or has no result"
+            " on: that phase has saved no checkpoint, has no result, or its checkpoint was removed"
+            " (keepCheckpoints)"
         )
         self._outbox.mark(trial, f"phase {row.phase_index} {what}")
         self._warn(f"phase {row.phase_index} of trial {row.sequence_id} {what}")
@@ -66,7 +66,7 @@ class Lineage:
         assert row.parameters is not None
         checkpoint = None
         if row.parent is not None and not self._has_weights(trial, row.parent):
-            checkpoint = self._saved.get(row.parent)
+            checkpoint = self._checkpoints.path(row.parent)
         return Given(row.parameter_id, row.phase_index, row.parameters, row.parent, checkpoint)
 
     def _has_weights(self, trial: TrialRun, parent: int) -> bool:

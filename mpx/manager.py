@@ -196,6 +196,7 @@ class Manager:
         self._host.post([self._load()])
         self._loop.run()
         control.close()
+        self._service.finish_removals()
         try:
             self._store.close()
         except StoreError as error:  # what was not acknowledged is told again, or run again

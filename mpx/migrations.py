@@ -128,6 +128,12 @@ MIGRATIONS = (
     ALTER TABLE phases ADD COLUMN parent INTEGER;   -- parameter_id of the phase that it goes on from
     ALTER TABLE phases ADD COLUMN checkpoint TEXT;  -- path of what it has saved
     """,
+    """
+    ALTER TABLE phases ADD COLUMN checkpoint_size INTEGER;  -- bytes, if its trial said so
+    ALTER TABLE phases ADD COLUMN checkpoint_removed INTEGER NOT NULL DEFAULT 0;  -- nobody needs it
+    CREATE INDEX saved_phases ON phases (checkpoint_removed, checkpoint_size)
+        WHERE checkpoint IS NOT NULL;
+    """,
 )
 
 

@@ -7,7 +7,7 @@ tuner launched them later than it was asked, or the user chose them (on record b
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
 from mpx.rows import Offer, PhaseRow
@@ -43,6 +43,10 @@ class Offers:
         """Go on with those of an earlier manager."""
         self._waiting = list(offers)
         self.late = {row.parameter_id: (row, trial_id) for row, trial_id in late}
+
+    def parents(self) -> Iterator[int]:
+        """Yield the parameter_ids of the phases that they go on from."""
+        return (offer.parent for offer in self._waiting if offer.parent is not None)
 
     def try_again(self, offer: Offer) -> None:
         """Take in parameters whose phase is LOST."""

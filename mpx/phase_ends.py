@@ -8,7 +8,7 @@ from typing import Any
 from mpx.curves import Curves
 from mpx.errors import PhaseStopped
 from mpx.lifecycle import is_better, objective
-from mpx.lineage import Lineage
+from mpx.phase_checkpoints import PhaseCheckpoints
 from mpx.records import PhaseStatus
 from mpx.rows import ExperimentRow, PhaseRow
 from mpx.store import Store
@@ -27,7 +27,7 @@ class PhaseEnds:
         store: where they are recorded.
         outbox: takes notes.
         curves: end with their phases.
-        lineage: is told what was saved.
+        checkpoints: are told what was saved.
         clock: seconds since the epoch.
         on_result: called after each final result.
     """
@@ -39,7 +39,7 @@ class PhaseEnds:
         store: Store,
         outbox: Outbox,
         curves: Curves,
-        lineage: Lineage,
+        checkpoints: PhaseCheckpoints,
         clock: Callable[[], float],
         on_result: Callable[[], None],
     ) -> None:
@@ -48,7 +48,7 @@ class PhaseEnds:
         self._store = store
         self._outbox = outbox
         self._curves = curves
-        self._lineage = lineage
+        self._checkpoints = checkpoints
         self._clock = clock
         self._on_result = on_result
         self._best_score: float | None = None
@@ -60,7 +60,7 @@ class PhaseEnds:
     def on_checkpoint(self, trial: TrialRun, message: dict[str, Any]) -> None:
         """An open phase has saved something."""
         row = trial.open[trial.connection.about]
-        row.checkpoint = message["path"]
+        row.checkpoint, row.checkpoint_size = message["path"], message.get("size")
         self._store.put_phase(row)
         trial.row.seq = trial.connection.last_seq
         self._store.put_trial(trial.row)
@@ -83,7 +83,8 @@ class PhaseEnds:
         trial.results += 1
         self._outbox.acknowledge(trial)
         trial_id = trial.row.trial_id
-        row.told = self._outbox.post(self._tell(row, value, trial_id))
+        row.told = self._outbox.post(_tell(row, value, trial_id))
+        self._checkpoints.note(row, trial_id)
         if row.intermediates:
             self._curves.end(trial_id, row)
         if trial.open:
@@ -133,15 +134,11 @@ class PhaseEnds:
             row.score = objective(decode(row.value))
         call: Tell | PhaseEnd = PhaseEnd(row.parameter_id, trial_id, row.customized)
         if row.value is not None:
-            call = self._tell(row, decode(row.value), trial_id)
+            call = _tell(row, decode(row.value), trial_id)
         row.told = self._outbox.post(call)
+        self._checkpoints.note(row, trial_id)
         self._curves.end(trial_id, row)
         self._store.put_phase(row)
-
-    def _tell(self, row: PhaseRow, value: Any, trial_id: str) -> Tell:
-        if row.checkpoint is not None:
-            self._lineage.note(row)
-        return Tell(row.parameter_id, value, trial_id, row.customized, row.checkpoint)
 
     def _rank(self, row: PhaseRow) -> None:
         if row.score is not None and is_better(
@@ -150,3 +147,7 @@ class PhaseEnds:
             self._best_score = row.score
             self._experiment.best_phase = row.id
             self._store.put_experiment(self._experiment)
+
+
+def _tell(row: PhaseRow, value: Any, trial_id: str) -> Tell:
+    return Tell(row.parameter_id, value, trial_id, row.customized, row.checkpoint)

@@ -201,6 +201,12 @@ class PhaseTuners:
             if rows:
                 tuner.call("import_data", rows)
 
+    def checkpoints_in_use(self) -> frozenset[int] | None:
+        """Return what any of the tuners may name as a parent; None if one of them cannot say."""
+        found = [tuner.checkpoints_in_use() for tuner in self._tuners]
+        said = [in_use for in_use in found if in_use is not None]
+        return None if len(said) < len(found) else frozenset().union(*said)
+
     # -- what is kept -----------------------------------------------------------------------------------
 
     def _save_checkpoint(self) -> None:

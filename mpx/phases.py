@@ -6,7 +6,7 @@ One short handler for each message of a trial. Each changes rows and notes what 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mpx.assessor_calls import Verdict
@@ -16,6 +16,7 @@ from mpx.history import Past
 from mpx.lifecycle import Limits
 from mpx.lineage import Lineage
 from mpx.offers import Offers
+from mpx.phase_checkpoints import PhaseCheckpoints
 from mpx.phase_ends import PhaseEnds
 from mpx.protocol import ASKED, IDLE
 from mpx.records import PhaseStatus, ranges
@@ -38,6 +39,7 @@ class Phases:
         experiment: its row, for the best phase.
         limits: when no phase may begin.
         max_line: bytes of the longest message.
+        keeps_checkpoints: of how many of the best phases; see `PhaseCheckpoints`.
         keeps_last: a phase that was stopped early has its last intermediate result for its final one.
         store: where phases are recorded.
         outbox: takes notes.
@@ -45,6 +47,8 @@ class Phases:
         clock: seconds since the epoch.
         duration: seconds the experiment has run.
         watch: called with a trial that was given parameters, if phases have a time limit.
+        trials: returns those that have not ended.
+        owns_checkpoint: says of a trial's id and a path whether that is a copy, which may be removed.
         on_result: called after each final result.
         on_impatience: called with a trial that does not stop asking, and the reason to end it.
         on_deaf: called with a trial that cannot be told that its open phases are stopped, and the reason.
@@ -53,6 +57,7 @@ class Phases:
         begun: phases open or ended, but for those that are offered again.
         ends: how they end.
         offers: parameters that wait for a phase.
+        checkpoints: what phases have saved.
         asking: parameter_id → trial, where the tuner has not answered.
         took_back: an ask was taken back, or a launch left out, that the tuner knows of, and no resume
             will.
@@ -64,6 +69,7 @@ class Phases:
         experiment: ExperimentRow,
         limits: Limits,
         max_line: int,
+        keeps_checkpoints: int | str | None,
         keeps_last: bool,
         store: Store,
         outbox: Outbox,
@@ -71,6 +77,8 @@ class Phases:
         clock: Callable[[], float],
         duration: Callable[[], float],
         watch: Callable[[TrialRun], None],
+        trials: Callable[[], Iterable[TrialRun]],
+        owns_checkpoint: Callable[[str, str], bool],
         on_result: Callable[[], None],
         on_impatience: Callable[[TrialRun, str], None],
         on_deaf: Callable[[TrialRun, str], None],
@@ -89,11 +97,14 @@ class Phases:
         self._last_unanswered = -1  # of an earlier manager
         self.begun = 0
         self._curves = Curves(store, outbox, turns, clock, on_deaf)
-        self._lineage = Lineage(store, outbox, self._warn)
-        self.ends = PhaseEnds(
-            experiment, keeps_last, store, outbox, self._curves, self._lineage, clock, on_result
-        )
         self.offers = Offers(store, outbox)
+        self.checkpoints = PhaseCheckpoints(
+            keeps_checkpoints, experiment, store, outbox, self.offers, trials, owns_checkpoint
+        )
+        self._lineage = Lineage(self.checkpoints, store, outbox, self._warn)
+        self.ends = PhaseEnds(
+            experiment, keeps_last, store, outbox, self._curves, self.checkpoints, clock, on_result
+        )
         self.asking: dict[int, TrialRun] = {}
         self.took_back = False
         self.closing: str | None = None
@@ -106,7 +117,7 @@ class Phases:
         self.ends.restore(past.best_score)
         self.begun = past.phases_begun + len(past.late)
         self.offers.restore(past.offers, past.late)
-        self._lineage.restore(past.checkpoints)
+        self.checkpoints.restore(past)
 
     def take_back(self, row: PhaseRow) -> None:
         """Forget a phase of an earlier manager that has no parameters: it never was."""
@@ -371,6 +382,7 @@ class Phases:
         row.counts, row.reason, row.ended_at = False, reason, self._clock()
         self.begun -= 1
         self._curves.end(trial.row.trial_id, row)
+        self.checkpoints.note(row, trial.row.trial_id)
         attempt = trial.row.attempt
         self.offers.try_again(
             Offer(row.parameter_id, row.parameters, attempt, row.customized, row.parent)

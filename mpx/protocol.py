@@ -220,14 +220,23 @@ def _flaw(message: Message, kind: str) -> str | None:
         return f"the `phase_index` of {kind!r} is a whole number; found {index!r:.80}"
     if kind == "final" or kind == "intermediate":
         return None if "value" in message else f"{kind!r} has no `value`"
-    if kind == "checkpoint" and not _is_path(message.get("path")):
-        return "the `path` of 'checkpoint' is not an absolute path, in Unicode"
+    if kind == "checkpoint":
+        return _flaw_of_checkpoint(message)
     if kind == "request":
         return _flaw_of_count(message["count"]) if "count" in message else None
     if kind == "failed" and not isinstance(message.get("error", {}), dict):
         return "the `error` of 'failed' is not an object of `type`, `message` and `traceback`"
     if kind == "hello" and not _is_token(message.get("session", "")):
         return "the `session` of 'hello' is not a string of ASCII"
+    return None
+
+
+def _flaw_of_checkpoint(message: Message) -> str | None:
+    if not _is_path(message.get("path")):
+        return "the `path` of 'checkpoint' is not an absolute path, in Unicode"
+    size = message.get("size", 0)
+    if type(size) is not int or not 0 <= size < 2**63:
+        return "the `size` of 'checkpoint' is not a whole number of bytes"
     return None
 
 
@@ -556,9 +565,14 @@ class TrialConnection(_Connection):
         self._about_a_phase("intermediate", phase_index, f'{wishes},"value":{text}')
         self.held += len(text)  # all other messages are answered at once
 
-    def checkpoint(self, path: str, phase_index: int | None = None) -> None:
-        """Say what an open phase has saved: another one may go on from it."""
-        self._about_a_phase("checkpoint", phase_index, f',"path":{encode(path)}')
+    def checkpoint(
+        self, path: str, phase_index: int | None = None, size: int | None = None
+    ) -> None:
+        """Say what an open phase has saved, of how many bytes: another one may go on from it."""
+        text = f',"path":{encode(path)}'
+        if size is not None:
+            text += f',"size":{size}'
+        self._about_a_phase("checkpoint", phase_index, text)
 
     def final(self, value: Any, phase_index: int | None = None) -> None:
         """Report the final result of an open phase, which ends it."""

@@ -16,6 +16,8 @@ LOG_MARK = "[mpx "
 # The variables by which a trial's processes are known wherever they go.
 EXPERIMENT_MARK = "MPX_EXPERIMENT_ID"
 TRIAL_MARK = "MPX_TRIAL_ID"
+# Of how many of the best phases what they saved is kept, where nothing is removed.
+KEEP_ALL = "all"
 _ID_LENGTH = 8
 
 
@@ -91,12 +93,28 @@ class BestPhase:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointsRecord:
+    """What phases have saved.
+
+    Attributes:
+        kept: how many checkpoints there are.
+        bytes: their size, as far as trials said it.
+        removed: how many there were that nobody needed.
+    """
+
+    kept: int = 0
+    bytes: int = 0
+    removed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ExperimentRecord:
     """One experiment as its store tells it. Times are seconds since the epoch, UTC.
 
     Attributes:
         warning: what went wrong and ended nothing.
         trouble: why the manager waits, or died, where the store cannot say it.
+        checkpoints: what its phases have saved.
     """
 
     id: str
@@ -121,6 +139,7 @@ class ExperimentRecord:
     manager_alive: bool = False
     warning: str | None = None
     trouble: str | None = None
+    checkpoints: CheckpointsRecord = CheckpointsRecord()
 
 
 @dataclass(frozen=True, slots=True)

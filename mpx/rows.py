@@ -100,6 +100,8 @@ class PhaseRow:
         customized: the user chose its parameters.
         parent: parameter_id of the phase that it goes on from.
         checkpoint: path of what it has saved.
+        checkpoint_size: in bytes; None if its trial did not say.
+        checkpoint_removed: it is gone, for nobody needed it; `REMOVE_CHECKPOINT` alone sets it.
         intermediates: how many intermediate results it has.
         last_intermediate: the newest of them, as JSON.
         intermediate_seq: and the number of the trial's message.
@@ -128,6 +130,8 @@ class PhaseRow:
     customized: bool = False
     parent: int | None = None
     checkpoint: str | None = None
+    checkpoint_size: int | None = None
+    checkpoint_removed: bool = False
     intermediates: int = 0
     last_intermediate: str | None = None
     intermediate_seq: int | None = None
@@ -153,6 +157,27 @@ class Offer:
     parent: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SavedCheckpoint:
+    """What a phase that has ended has saved, and nobody has removed.
+
+    Attributes:
+        phase: id of its row.
+        parameter_id: its own.
+        trial_id: its trial's.
+        path: the file or directory.
+        score: of a phase that SUCCEEDED with a number.
+        has_result: others may go on from it.
+    """
+
+    phase: int
+    parameter_id: int
+    trial_id: str
+    path: str
+    score: float | None = None
+    has_result: bool = True
+
+
 _EXPERIMENT_COLUMNS = """id, name, status, reason, created_at, started_at, ended_at, duration,
     running_since, multi_phase, trial_concurrency, max_trial_num, max_phase_num, optimize_mode, seed,
     best_phase, error_type, error_message, error_traceback, warning, checkpoint"""
@@ -161,7 +186,8 @@ _TRIAL_COLUMNS = """sequence_id, trial_id, status, reason, created_at, started_a
     gpus, assessed, batch"""
 _PHASE_COLUMNS = """id, sequence_id, phase_index, parameter_id, status, reason, traceback, parameters,
     value, score, request_seq, final_seq, asked, told, requested_at, started_at, ended_at, counts,
-    assessed, stopped, customized, parent, checkpoint"""
+    assessed, stopped, customized, parent, checkpoint, checkpoint_size,
+    checkpoint_removed"""
 
 
 def _places(columns: str) -> str:
@@ -172,7 +198,9 @@ INSERT_PHASE = f"INSERT INTO phases ({_PHASE_COLUMNS}) VALUES ({_places(_PHASE_C
 # COALESCE: parameters are handed over once, and then need not be written again.
 UPDATE_PHASE = """UPDATE phases SET status=?, reason=?, traceback=?,
     parameters=COALESCE(parameters, ?), value=?, score=?, request_seq=?, final_seq=?, asked=?, told=?,
-    started_at=?, ended_at=?, counts=?, assessed=?, stopped=?, parent=?, checkpoint=? WHERE id=?"""
+    started_at=?, ended_at=?, counts=?, assessed=?, stopped=?, parent=?, checkpoint=?,
+    checkpoint_size=? WHERE id=?"""
+REMOVE_CHECKPOINT = "UPDATE phases SET checkpoint_removed=1 WHERE id=?"
 PUT_TRIAL = f"INSERT OR REPLACE INTO trials ({_TRIAL_COLUMNS}) VALUES ({_places(_TRIAL_COLUMNS)})"
 PUT_EXPERIMENT = (
     f"INSERT OR REPLACE INTO experiment ({_EXPERIMENT_COLUMNS})"
@@ -275,6 +303,8 @@ def phase_values(row: PhaseRow) -> tuple[Any, ...]:
         row.customized,
         row.parent,
         row.checkpoint,
+        row.checkpoint_size,
+        row.checkpoint_removed,
     )
 
 
@@ -298,6 +328,7 @@ def phase_changes(row: PhaseRow) -> tuple[Any, ...]:
         row.stopped,
         row.parent,
         row.checkpoint,
+        row.checkpoint_size,
         row.id,
     )
 
@@ -350,6 +381,7 @@ def phase_row(
             "status": PhaseStatus(stored["status"]),
             "counts": bool(stored["counts"]),
             "customized": bool(stored["customized"]),
+            "checkpoint_removed": bool(stored["checkpoint_removed"]),
             "intermediates": intermediates,
             "last_intermediate": last_intermediate,
             "intermediate_seq": intermediate_seq,

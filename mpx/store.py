@@ -44,6 +44,7 @@ from mpx.rows import (
     PUT_COUNTS,
     PUT_EXPERIMENT,
     PUT_TRIAL,
+    REMOVE_CHECKPOINT,
     STATUSES,
     UPDATE_PHASE,
     WHOLE_EXPERIMENT,
@@ -224,6 +225,10 @@ class Store:
         self._counts[row.sequence_id][position] += change
         self._counts[WHOLE_EXPERIMENT][position] += change
         self._changed_counts.add(row.sequence_id)
+
+    def remove_checkpoint(self, phase: int) -> None:
+        """Record that what a phase, known by its row's id, has saved is removed."""
+        self._removals.append((REMOVE_CHECKPOINT, phase))
 
     def add_intermediate(
         self,

@@ -13,6 +13,7 @@ from mpx.migrations import check_version
 from mpx.protocol import LARGEST_BATCH
 from mpx.records import (
     BestPhase,
+    CheckpointsRecord,
     ErrorRecord,
     ExperimentRecord,
     ExperimentStatus,
@@ -37,6 +38,9 @@ _PACE_QUERY = """SELECT count(*) AS phases, avg((started_at - requested_at) / at
     FROM (SELECT *, count(*) OVER (PARTITION BY sequence_id, started_at) AS at_a_time
         FROM (SELECT * FROM phases ORDER BY id DESC LIMIT ?))
     WHERE phase_index > 0 AND ended_at IS NOT NULL AND started_at IS NOT NULL"""
+
+_CHECKPOINTS_QUERY = """SELECT checkpoint_removed AS is_removed, count(*) AS n,
+    total(checkpoint_size) AS bytes FROM phases WHERE checkpoint IS NOT NULL GROUP BY checkpoint_removed"""
 
 
 class Pace(NamedTuple):
@@ -109,6 +113,7 @@ class StoreReader:
             best=self._best(row["best_phase"]),
             error=error or None,
             warning=_of(row, "warning"),
+            checkpoints=self._checkpoints(),
             directory=self._path.parent,
         )
 
@@ -143,7 +148,7 @@ class StoreReader:
     def has_lineage(self) -> bool:
         """Say whether any phase went on from the weights of another one."""
         query = "SELECT 1 FROM phases WHERE parent IS NOT NULL LIMIT 1"
-        return self._knows_parents() and self._one(query) is not None
+        return self._knows("parent") and self._one(query) is not None
 
     def lineage(self, parameter_id: int) -> list[PhaseRecord]:
         """Return a phase and all that it goes back to, the first one first; nothing if there is none.
@@ -159,13 +164,25 @@ class StoreReader:
 
     def _parents(self) -> dict[int, int]:
         """Return parameter_id → parent, of all phases that have one."""
-        if not self._knows_parents():
+        if not self._knows("parent"):
             return {}
         query = "SELECT parameter_id, parent FROM phases WHERE parent IS NOT NULL ORDER BY id"
         return {row["parameter_id"]: row["parent"] for row in self._all(query)}
 
-    def _knows_parents(self) -> bool:
-        return any(row["name"] == "parent" for row in self._all("PRAGMA table_info(phases)"))
+    def _knows(self, column: str) -> bool:
+        """Say whether the mpx that wrote this knew such a column of phases."""
+        return any(row["name"] == column for row in self._all("PRAGMA table_info(phases)"))
+
+    def _checkpoints(self) -> CheckpointsRecord:
+        if not self._knows("checkpoint_removed"):
+            return CheckpointsRecord()
+        found = {row["is_removed"]: row for row in self._all(_CHECKPOINTS_QUERY)}
+        kept, removed = found.get(0), found.get(1)
+        return CheckpointsRecord(
+            kept=kept["n"] if kept else 0,
+            bytes=int(kept["bytes"]) if kept else 0,
+            removed=removed["n"] if removed else 0,
+        )
 
     def pace(self, most: int) -> Pace | None:
         """Return what the newest phases spent their time on; None before there is one to tell.
@@ -220,7 +237,7 @@ class StoreReader:
             ended_at=row["ended_at"],
             traceback=row["traceback"],
             parent=_of(row, "parent"),
-            checkpoint=_of(row, "checkpoint"),
+            checkpoint=None if _of(row, "checkpoint_removed") else _of(row, "checkpoint"),
         )
 
     def _intermediates(self, phase: int) -> tuple[Any, ...]:

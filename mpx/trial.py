@@ -140,6 +140,7 @@ class Phase:
         Raises:
             ProtocolError: this phase is not open.
             OSError: it cannot be copied.
+            UsageError: it is the trial's own directory, or one of those it is in.
         """
         _session().save_checkpoint(os.fspath(path), self)
 
@@ -541,13 +542,18 @@ class _ManagedSession(_Session):
     def save_checkpoint(self, path: str, phase: Phase) -> None:
         if not self._is_mine("a checkpoint"):
             return
-        from mpx.kept import drop, keep  # what it needs is slow to load, and few trials save
+        from mpx.kept import (
+            drop,
+            keep,
+            size_of,
+        )  # what it needs is slow to load, and few trials save
 
         self._check_open(phase)
         copy = keep(path, self._directory, phase.index)  # which hinders no other thread
+        size = size_of(copy)
         with self._lock:
             self._check_open(phase)
-            self._connection.checkpoint(copy, phase._name)
+            self._connection.checkpoint(copy, phase._name, size)
             self._pipes.wait("ack")
             former, phase._copy = phase._copy, copy
         if former is not None:

@@ -372,6 +372,9 @@ class Trials:
             row.counts = False
             self._begun -= 1
         self._phases.lose(trial, f"its trial ended: {reason}", again)
+        if not exit_status.survivors:
+            kept = self._phases.checkpoints.end_trial(row.trial_id)
+            self._service.keep_checkpoints(row.trial_id, kept)
         row.exit_status = exit_status.code
         row.reason = reason
         row.ended_at = self._clock()

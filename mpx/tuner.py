@@ -11,6 +11,7 @@ Methods may be declared with fewer arguments than listed here (NNI v0.8's four p
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any
 
 from mpx.errors import NoMoreTrialError
@@ -99,7 +100,8 @@ class Tuner:
                 else the trial's author chose.
             trial_job_id: the trial that reported it.
             **kwargs: `checkpoint`, the path of what the phase saved, if it did: a copy that stays as
-                it is and is on record. A method that takes no such argument is not given it.
+                it is and is on record. A method that takes no such argument is not given it. When
+                calls are made again in a resume, it may have been removed: see `checkpoints_in_use`.
         """
 
     def phase_end(self, parameter_id: int, success: bool, trial_job_id: str | None = None) -> None:
@@ -134,6 +136,19 @@ class Tuner:
             search_space: name → {"_type", "_value"}, ordered as in the file, a private copy;
                 `''` where the configuration has none.
         """
+
+    def checkpoints_in_use(self) -> Collection[int] | None:
+        """Return the parameter_ids of the phases that it may yet name as a parent, by `Continued`.
+
+        Asked each time the tuner was told of a phase that has saved something; what no one else needs
+        either is then removed. What an open phase goes on from is kept in any case. It changes nothing,
+        and need not be as the tuner was told: it may name phases that have saved nothing.
+
+        Returns:
+            None, the default, says that it may be any: then nothing is removed, unless the
+            configuration has `keepCheckpoints`.
+        """
+        return None
 
     def import_data(self, data: list[dict[str, Any]]) -> None:
         """Take in results from elsewhere: dicts of `parameter` and `value`."""

@@ -17,10 +17,12 @@ class Loaded:
     Attributes:
         optimize_mode: its own, if it has one.
         saves: it can save its state, and load it again.
+        in_use: parameter_ids of the phases from whose checkpoints it may go on; None: it cannot say.
     """
 
     optimize_mode: str | None
     saves: bool = False
+    in_use: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,19 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
+class InUse:
+    """Follows each checkpoint that a tuner was told of which can say from which ones it may go on.
+
+    Attributes:
+        told: parameter_id of the phase whose checkpoint that is.
+        parameter_ids: of the phases that it may name as parents; None: it cannot say.
+    """
+
+    told: int
+    parameter_ids: frozenset[int] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something went wrong that the user should know of, and that ends nothing."""
 
@@ -72,7 +87,7 @@ class Failed:
     error: ErrorRecord
 
 
-Answer = Loaded | Parameters | Launched | Saved | Warned | Failed | Finished
+Answer = Loaded | Parameters | Launched | Saved | InUse | Warned | Failed | Finished
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from mpx.tuner_calls import (
     ForgetCheckpoints,
     History,
     Import,
+    InUse,
     Launched,
     Load,
     Loaded,
@@ -72,6 +73,7 @@ class TunerHost(Host[Call]):
         self._on_record: dict[int, str | None] = {}  # answers to the calls that are made again
         self._differs = False
         self._repeats = False
+        self._says_what_it_uses = False
 
     def _run(self, call: Call) -> None:
         if self._lanes is None or isinstance(call, Finish):
@@ -123,7 +125,10 @@ class TunerHost(Host[Call]):
         mode = str(getattr(mode, "value", mode)).lower()  # NNI's is an enumeration
         # Between calls that run at the same time there is no moment whose state could be saved.
         saves = self._tuner.saves and not call.multi_thread
-        self._answers.append(Loaded(mode if mode in ("maximize", "minimize") else None, saves))
+        mode = mode if mode in ("maximize", "minimize") else None
+        in_use = self._in_use()
+        self._answers.append(Loaded(mode, saves, in_use))
+        self._says_what_it_uses = in_use is not None
 
     def _restore(self, checkpoint: int | None) -> int:
         """Have the tuner load its checkpoint; return the number of the last call that is in it."""
@@ -308,6 +313,15 @@ class TunerHost(Host[Call]):
             call.checkpoint,
         )
         self._tuner.phase_end(call.parameter_id, True, call.trial_id, call.customized)
+        if self._says_what_it_uses and call.checkpoint is not None:
+            self._answers.append(InUse(call.parameter_id, self._in_use()))
+
+    def _in_use(self) -> frozenset[int] | None:
+        """Return the parameter_ids of the phases that the tuner may yet name as parents; None: any."""
+        assert self._tuner is not None
+        if self._lanes is not None:  # another call may be about to name one
+            return None
+        return self._tuner.checkpoints_in_use()
 
     def _phase_end(self, call: PhaseEnd) -> None:
         assert self._tuner is not None

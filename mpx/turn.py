@@ -88,6 +88,7 @@ class _Notes:
     ready: bool = False
     sends: list[tuple[str, bytes]] = field(default_factory=list)
     acks: list[tuple[TrialRun, str | None, bytes]] = field(default_factory=list)
+    removals: list[tuple[str, str]] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     assessor_calls: list[AssessorCall] = field(default_factory=list)
     starts: list[TrialRun] = field(default_factory=list)
@@ -159,6 +160,8 @@ class Outbox:
             self._assessor.post(notes.assessor_calls)
         for trial in notes.starts:
             self._start(trial)
+        if notes.removals:  # a loss of power must not bring back the record of a file that is gone
+            self._turns.when_durable(lambda: self._remove_all(notes.removals))
 
     def changed(self) -> None:
         """Note that rows changed which nobody waits for."""
@@ -238,6 +241,12 @@ class Outbox:
         notes.commit = True
         notes.calls.append(ForgetCheckpoints(number))
 
+    def remove_checkpoint(self, trial_id: str, path: str) -> None:
+        """Note that what a trial's phase has saved goes once that is on record."""
+        notes = self._note()
+        notes.commit = True
+        notes.removals.append((trial_id, path))
+
     def post_last(self, call: Finish) -> None:
         """Note the call that ends the tuner, failed or not, and the assessor."""
         notes = self._note()
@@ -270,6 +279,10 @@ class Outbox:
     def _send_all(self, sends: list[tuple[str, bytes]]) -> None:
         for trial_id, data in sends:
             self._service.send(trial_id, data)
+
+    def _remove_all(self, removals: list[tuple[str, str]]) -> None:
+        for trial_id, path in removals:
+            self._service.remove_checkpoint(trial_id, path)
 
     def _send_acks(self, acks: list[tuple[TrialRun, str | None, bytes]]) -> None:
         for trial, session, data in acks:

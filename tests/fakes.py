@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from mpx.experiment import Experiment
 from mpx.gpus import Gpu, Look
@@ -153,6 +153,8 @@ class FakeService:
         ended: trial ids, as `end` was called.
         killed: trial ids, as `kill` was called.
         logs: what was logged for each trial.
+        removed: trial id and path of each checkpoint, as `remove_checkpoint` was called.
+        kept: trial id → paths, as `keep_checkpoints` was called.
         start_error: what the next `start` raises.
         living: trial ids of those that `find` finds.
         adopted: trial id → the identity it was adopted with, None if it had ended.
@@ -165,11 +167,22 @@ class FakeService:
         self.ended: list[str] = []
         self.killed: list[str] = []
         self.logs: dict[str, bytes] = {}
+        self.removed: list[tuple[str, str]] = []
+        self.kept: dict[str, set[str]] = {}
         self.start_error: OSError | None = None
         self.living: set[str] = set()
         self.adopted: dict[str, Identity | None] = {}
         self.on_start: Callable[[TrialSpec], None] = lambda spec: None
         self.on_send: Callable[[str, bytes], None] = lambda trial_id, data: None
+
+    def owns_checkpoint(self, trial_id: str, path: str) -> bool:
+        return "/checkpoints/" in path
+
+    def remove_checkpoint(self, trial_id: str, path: str) -> None:
+        self.removed.append((trial_id, path))
+
+    def keep_checkpoints(self, trial_id: str, paths: Collection[str]) -> None:
+        self.kept[trial_id] = {*paths}
 
     def start(self, spec: TrialSpec) -> Identity:
         if self.start_error is not None:

@@ -34,6 +34,7 @@ from mpx.tuner_calls import (
     Enqueued,
     Failed,
     Import,
+    InUse,
     Launched,
     Loaded,
     Parameters,
@@ -461,6 +462,7 @@ class Stage:
         self.store = Store(self.path)
         self._disk = sqlite3.connect(self.path, isolation_level=None)  # sees only what is committed
         self._calls_read = 0
+        self.in_use: frozenset[int] | None = None  # what the tuner says of itself
         self.row = ExperimentRow(
             "Stage123",
             "stage",
@@ -536,7 +538,7 @@ class Stage:
     def resume(self) -> None:
         """The tuner is rebuilt, and the trials that live are adopted; the others have their end."""
         late = [self.tuner.answer("late") for _ in [*self.tuner.questions]]
-        self.experiment.on_answers([*late, Loaded(None)])
+        self.experiment.on_answers([*late, Loaded(None, in_use=self.in_use)])
         self.turn()
         self.load_assessor()
         for trial_id, identity in [*self.service.adopted.items()]:
@@ -635,8 +637,7 @@ class Stage:
             for phase in phases_of(message):
                 self._check_given(trial_id, phase, message)
         elif message["type"] == "ack" and (path := self._saved(trial_id, message["seq"])):
-            query = "SELECT count(*) FROM phases WHERE checkpoint = ?"
-            assert self._one(query, path) == (1,)
+            assert self._one("SELECT 1 FROM phases WHERE checkpoint = ?", path) is not None
         elif message["type"] == "ack":
             (status,) = self._one(
                 """SELECT p.status FROM phases p JOIN trials t USING (sequence_id)
@@ -669,6 +670,7 @@ class Stage:
         if "checkpoint" in phase:
             query = "SELECT checkpoint FROM phases WHERE parameter_id = ? AND value IS NOT NULL"
             assert self._one(query, parent) == (phase["checkpoint"],)
+            assert phase["checkpoint"] not in self.removed()
         elif parent is not None:  # the process has it
             assert "phases" not in message
             assert self._last_of_process(trial_id, message) == parent
@@ -722,6 +724,13 @@ class Stage:
         self.check_end()
         return "{}: {}".format(*self._one("SELECT status, reason FROM experiment"))
 
+    def removed(self) -> list[str]:
+        """Return what was removed of what phases saved, after checking that it is on record."""
+        removed = [path for _, path in self.service.removed]
+        query = "SELECT checkpoint FROM phases WHERE checkpoint_removed"
+        assert {*removed} <= {path for (path,) in self._disk.execute(query)}
+        return removed
+
     def log(self, number: int) -> str:
         return self.service.logs[self.trial_id(number)].decode()
 
@@ -757,10 +766,20 @@ def loaded(optimize_mode: str | None = None) -> Event:
     """The tuner is ready, and the assessor if there is one."""
 
     def event(stage: Stage) -> None:
-        stage.experiment.on_answers([Loaded(optimize_mode)])
+        stage.experiment.on_answers([Loaded(optimize_mode, in_use=stage.in_use)])
         if stage.assessor is not None:
             stage.turn()
             stage.load_assessor()
+
+    return event
+
+
+def uses(*in_use: int, told: int) -> Event:
+    """The tuner was told of what a phase saved, and says what it may go on from."""
+
+    def event(stage: Stage) -> None:
+        stage.in_use = frozenset(in_use)
+        stage.experiment.on_answers([InUse(told, stage.in_use)])
 
     return event
 

@@ -206,8 +206,8 @@ def test_status_has_the_fields_that_scripts_rely_on(tmp_path: Path) -> None:
     found = json.loads(api.dumps(api.experiment_json(api.show(paths))))
     assert " ".join(found) == (
         "id name status reason created_at started_at ended_at duration multi_phase trial_concurrency"
-        " max_trial_num max_phase_num optimize_mode trials phases warning trouble best error manager"
-        " directory"
+        " max_trial_num max_phase_num optimize_mode trials phases warning trouble best checkpoints error"
+        " manager directory"
     )
     assert found["best"] == {
         "trial_id": "trialA",

@@ -146,6 +146,7 @@ def _row(
         "value": None,
         "intermediates": [],
         "parent": parent,
+        "checkpoint": None,
     }
     return dataclasses.replace(
         row_of(exported),
@@ -312,6 +313,10 @@ BREAKS = {
     "the tuner chooses otherwise in a replay": (
         lambda case: case.lives[1].calls.append(("answer", "1", "p7")),
         "the last manager's tuner chose otherwise for phase 1",
+    ),
+    "what a phase saved is gone": (
+        lambda case: _replace_row(case, 0, checkpoint="/nowhere"),
+        "what phase 0 of a saved is gone: /nowhere",
     ),
     "half a checkpoint is loaded": (
         lambda case: case.lives[1].calls.append(("loaded", "3", "wrong")),

@@ -23,7 +23,7 @@ from mpx.errors import StoreError
 from mpx.history import StoredHistory
 from mpx.protocol import ASKED, IDLE, OPEN
 from mpx.records import ErrorRecord, ExperimentStatus, PhaseStatus, TrialStatus
-from mpx.rows import Offer, PhaseRow, TrialRow
+from mpx.rows import Offer, PhaseRow, SavedCheckpoint, TrialRow
 from mpx.store import Store
 from mpx.tuner_calls import (
     Ask,
@@ -167,13 +167,18 @@ def test_what_a_phase_saved_is_told_with_its_result_and_to_the_next_manager(writ
     for index, status in enumerate((SUCCEEDED, PhaseStatus.EARLY_STOPPED, FAILED, RUNNING)):
         value = "1" if index < 2 else None
         told = index + 1 if index < 3 else None
-        written.phase(0, index, status=status, value=value, told=told, checkpoint=f"/kept/{index}")
+        saved = {"checkpoint": f"/kept/{index}", "score": value and 1.0}
+        written.phase(0, index, status=status, value=value, told=told, **saved)
     assert [recorded.call for recorded in written.calls()] == [
         Tell(0, 1, "trial0", False, "/kept/0"),
         Tell(1, 1, "trial0", False, "/kept/1"),
         PhaseEnd(2, "trial0"),
     ]
-    assert written.past().checkpoints == {0: "/kept/0", 1: "/kept/1"}
+    assert written.past().checkpoints == [
+        SavedCheckpoint(1, 0, "trial0", "/kept/0", 1.0),
+        SavedCheckpoint(2, 1, "trial0", "/kept/1"),
+        SavedCheckpoint(3, 2, "trial0", "/kept/2", has_result=False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -1015,7 +1020,7 @@ class Life:
 
     def _restore(self, past):
         self.row, self.offers = past.experiment, list(past.offers)
-        self.checkpoints = past.checkpoints
+        self.checkpoints = {saved.parameter_id: saved.path for saved in past.checkpoints}
         self.last_call, self.begun = past.last_call, past.phases_begun
         self.trials_begun = past.trials_begun
         self.next_id, self.next_parameter_id = past.next_phase_id, past.next_parameter_id
@@ -1265,7 +1270,8 @@ class Life:
     def _check(self, past):
         """Another manager reads what this one knew."""
         assert (past.last_call, past.offers) == (self.last_call, self.offers)
-        assert past.checkpoints == self.checkpoints
+        saved = {saved.parameter_id: saved.path for saved in past.checkpoints}
+        assert saved == self.checkpoints
         assert (past.phases_begun, past.trials_begun) == (self.begun, self.trials_begun)
         assert past.next_parameter_id == self.next_parameter_id
         assert past.next_phase_id <= self.next_id

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpx import kept as kept_module
+from mpx.errors import UsageError
 from mpx.kept import keep
 from tests.bench import Bench
 
@@ -97,6 +98,13 @@ def test_what_cannot_be_copied_leaves_the_phase_open_and_no_half_of_it(bench):
     assert bench.types() == ["hello", "request", "final"]
     assert bench.log() == "FileNotFoundError\nError\n"
     assert kept(bench) == set()
+
+
+def test_a_directory_that_copies_are_made_in_is_refused(tmp_path):
+    (tmp_path / "trial").mkdir()
+    for path in (tmp_path, tmp_path / "trial", tmp_path / "trial" / "checkpoints"):
+        with pytest.raises(UsageError, match="save a file, or a folder apart"):
+            keep(str(path), str(tmp_path / "trial"), 0)
 
 
 def test_phases_of_a_batch_save_from_threads(bench):

@@ -212,6 +212,8 @@ EVERY_FIELD = {
             customized=True,
             parent=2,
             checkpoint="/weights",
+            checkpoint_size=10,
+            checkpoint_removed=True,
         ),
     ),
 }
@@ -248,7 +250,7 @@ def test_a_phase_that_changes_is_written_anew_but_for_what_never_does(path):
     store.put_phase(row)
     store.commit()
     for field in dataclasses.fields(row):
-        if field.name not in ("in_store", "customized"):
+        if field.name not in ("in_store", "customized", "checkpoint_removed"):
             setattr(row, field.name, getattr(last, field.name))
     store.put_phase(row)
     store.commit()
@@ -274,7 +276,9 @@ def test_the_least_that_is_known_of_a_row_is_read_too(store, path):
     assert (phase.parameters, phase.counts, phase.told) == (None, True, None)
 
 
-@pytest.mark.parametrize("status", [*ENDED, ExperimentStatus.STOPPING, ExperimentStatus.RUNNING])
+@pytest.mark.parametrize(
+    "status", [*sorted(ENDED), ExperimentStatus.STOPPING, ExperimentStatus.RUNNING]
+)
 def test_an_experiment_is_opened_again_however_it_was_left(store, path, status):
     row = experiment_row(status=status)
     store.reopen(row)

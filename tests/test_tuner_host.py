@@ -29,6 +29,7 @@ from mpx.tuner_calls import (
     Failed,
     ForgetCheckpoints,
     Import,
+    InUse,
     Launched,
     Load,
     Loaded,
@@ -137,6 +138,49 @@ class Recorder(mpx.Tuner):
 
 def host_of(tuner, **load):
     return Hosted(lambda: tuner, **load)
+
+
+class Keeping(Recorder):
+    """Says from which phases it may go on: those in the list that it was given, if that is one."""
+
+    def __init__(self, in_use):
+        super().__init__()
+        self.in_use = in_use
+
+    def checkpoints_in_use(self):
+        return self.in_use
+
+
+SAVED = Tell(0, 0.5, "a", checkpoint="/saved")
+
+
+@pytest.mark.parametrize(("returned", "told"), [([], []), ({3, 1}, [1, 3]), (iter([2]), [2])])
+def test_a_tuner_is_asked_what_it_uses_when_something_was_saved(returned, told):
+    tuner = Keeping([7])
+    hosted = host_of(tuner)
+    assert hosted.loaded.in_use == {7}
+    tuner.in_use = returned
+    again = Tell(1, 0.5, "a")
+    _, _, in_use = hosted.settle(Ask(0, "a"), Ask(1, "a"), SAVED, again)
+    assert in_use == InUse(0, frozenset(told))
+
+
+@pytest.mark.parametrize("multi_thread", [False, True])
+def test_a_tuner_that_cannot_say_what_it_uses_is_not_asked_again(multi_thread):
+    hosted = host_of(Keeping([7] if multi_thread else None), multi_thread=multi_thread)
+    assert hosted.loaded.in_use is None
+    assert len(hosted.settle(Ask(0, "a"), SAVED)) == 1
+
+
+@pytest.mark.parametrize("returned", [3, ["0"], [0.5]])
+def test_what_it_says_must_be_parameter_ids(returned):
+    tuner = Keeping([])
+    hosted = host_of(tuner)
+    tuner.in_use = returned
+    _, failed = hosted.settle(Ask(0, "a"), SAVED)
+    assert failed.error.type == "TunerError"
+    assert "checkpoints_in_use returned" in failed.error.message
+    assert "allowed: a collection of parameter_ids" in failed.error.message
 
 
 @pytest.fixture(autouse=True)

@@ -55,6 +55,7 @@ def experiment_json(record: ExperimentRecord) -> dict[str, Any]:
     return {
         **_fields(record, _EXPERIMENT_FIELDS),
         "best": best and _fields(best, _BEST_FIELDS),
+        "checkpoints": _fields(record.checkpoints, ("kept", "bytes", "removed")),
         "error": error and _fields(error, ("type", "message", "traceback")),
         "manager": {"pid": record.manager_pid, "alive": record.manager_alive},
         "directory": str(record.directory),

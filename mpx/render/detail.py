@@ -8,6 +8,7 @@ from rich.text import Text
 
 from mpx.api import Detail, RunningTrial
 from mpx.records import (
+    CheckpointsRecord,
     ErrorRecord,
     ExitStatus,
     ExperimentRecord,
@@ -25,6 +26,7 @@ from mpx.render.text import (
     parameters,
     place,
     plural,
+    size,
     value,
     visible,
 )
@@ -94,10 +96,18 @@ def fields(now_so: Detail) -> Iterator[Text]:
         text = f" ({record.optimize_mode}), {where}, parameter_id {best.parameter_id}"
         yield _field("best", Text.assemble(number, text))
         yield _field("", parameters(best.parameters))
+    if record.checkpoints.kept or record.checkpoints.removed:
+        yield _field("saved", _checkpoints(record.checkpoints))
     if now_so.last_word:
         yield _field("log ends", visible(now_so.last_word)[:_LONGEST_LINE])
     if now_so.pace:
         yield _field("overhead", _overhead(now_so.pace.waited, now_so.pace.computed))
+
+
+def _checkpoints(record: CheckpointsRecord) -> str:
+    """Return how many checkpoints of phases there are, and their size."""
+    kept = f"{plural(record.kept, 'checkpoint')}, {size(record.bytes)}"
+    return f"{kept}; {record.removed} removed" if record.removed else kept
 
 
 def notices(record: ExperimentRecord) -> Iterator[Text]:

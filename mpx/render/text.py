@@ -50,6 +50,16 @@ def duration(seconds: float) -> str:
     return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s"
 
 
+def size(count: int) -> str:
+    """Return a number of bytes in three digits and a unit: 1.25 GB."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 999.5:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} TB"
+
+
 def clock(seconds: float) -> str:
     """Return a time, in seconds since the epoch, on the clock of this place."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -22,6 +22,7 @@ from mpx.tuner_calls import (
     Enqueued,
     Failed,
     Import,
+    InUse,
     Launched,
     Load,
     Loaded,
@@ -111,6 +112,8 @@ class HostedTuner:
         parameters: parameter_id → parameters, as a trial is given them.
         launched: parameter_ids for which it had nothing when it was asked, and now has.
         warnings: what its user would be warned of.
+        in_use: parameter_ids of the phases that it may name as parents; None: it cannot say.
+        forgotten: a phase and the parent that it named for it, which it had said it would not.
         optimize_mode: its own, if it has one that mpx knows.
         saves: it can save its state, and load it again.
     """
@@ -126,6 +129,8 @@ class HostedTuner:
         self.parameters: dict[int, Any] = {}
         self.launched: list[int] = []
         self.warnings: list[str] = []
+        self.in_use: frozenset[int] | None = None
+        self.forgotten: tuple[int, int] | None = None
         self.optimize_mode: str | None = None
         self.saves = False
 
@@ -153,6 +158,7 @@ class HostedTuner:
             self.parameters = {number: decode(text) for number, text in texts.items()}
         (loaded,) = (each for each in answers if isinstance(each, Loaded))
         self.optimize_mode, self.saves = loaded.optimize_mode, loaded.saves
+        self.in_use = loaded.in_use
 
     def ask_first(self, parameter_ids: Sequence[int], trial_ids: Sequence[str]) -> list[int]:
         """Ask for the first phases of new trials; return the parameter_ids that have parameters."""
@@ -207,6 +213,8 @@ class HostedTuner:
             self.record.parents.pop(each.parameter_id, None)
             if each.parent is not None:
                 self.record.parents[each.parameter_id] = each.parent
+                if self.in_use is not None and each.parent not in self.in_use:
+                    self.forgotten = self.forgotten or (each.parameter_id, each.parent)
         return answers
 
     def finish(self, well: bool) -> None:
@@ -257,7 +265,9 @@ class HostedTuner:
             if isinstance(answer, Failed):
                 seen = f"{described(call)}: {_failure(answer.error)}"
                 raise BrokenPromiseError(seen, _to_do(call, answer.error))
-            if isinstance(answer, Warned):
+            if isinstance(answer, InUse):
+                self.in_use = answer.parameter_ids
+            elif isinstance(answer, Warned):
                 self.warnings.append(answer.message)
             elif isinstance(answer, Launched):
                 self.record.unasked[answer.parameter_id] = answer.text

@@ -265,12 +265,14 @@ class TunerContract:
 
     @promise(
         "name in `Continued` the parameter_id of a phase whose result has been told; where the trial is"
-        " another one, of a phase that came with a `checkpoint`",
+        " another one, of a phase that came with a `checkpoint`. Let `checkpoints_in_use` return all that"
+        " it may name, or leave it out",
         after=(_IN_PARALLEL, _DIES, _FAILS),
     )
     def test_weights_to_go_on_from(self) -> None:
         """A phase may go on from the weights of an earlier one, in any trial: `Continued` names it, and
-        it has ended with a result, however many others failed and whatever trials died."""
+        it has ended with a result, however many others failed and whatever trials died. If the tuner
+        says which checkpoints are in use, the others may be gone."""
         with self._hosted() as tuner:
             self._workload(
                 tuner,
@@ -290,6 +292,12 @@ class TunerContract:
                         f"phase {number} is to go on from phase {parent}; of these there were results:"
                         f" {sorted(told)}"
                     )
+        if tuner.forgotten is not None:
+            number, parent = tuner.forgotten
+            raise BrokenPromiseError(
+                f"phase {number} is to go on from phase {parent}, which was not in what"
+                " checkpoints_in_use had returned: its checkpoint may be gone"
+            )
 
     @promise(
         "keep what belongs to a phase by its parameter_id: a trial may have several. Let"

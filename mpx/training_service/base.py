@@ -19,6 +19,7 @@ The life of a trial, as the controller sees it:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,6 +81,21 @@ class TrainingService(Protocol):
 
     def log(self, trial_id: str, data: bytes) -> None:
         """Append to the trial's log."""
+
+    def owns_checkpoint(self, trial_id: str, path: str) -> bool:
+        """Say whether what a phase of a trial has saved is a copy, and no file of the user's own."""
+
+    def remove_checkpoint(self, trial_id: str, path: str) -> None:
+        """Remove such a copy, before long.
+
+        The trial may have ended long ago, and what is gone already is no error.
+        """
+
+    def keep_checkpoints(self, trial_id: str, paths: Collection[str]) -> None:
+        """Remove, before long, whatever else there is of what the phases of an ended trial have saved.
+
+        Who dies while it saves leaves copies that are on no record.
+        """
 
     def end(self, trial_id: str) -> None:
         """End the trial: SIGTERM, its grace period, SIGKILL. Asking twice is no error."""

@@ -13,9 +13,10 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
+from mpx.kept import directory_of, drop, is_copy
 from mpx.loop import Loop, Timer
 from mpx.processes import (
     command_line,
@@ -30,6 +31,7 @@ from mpx.processes import (
 )
 from mpx.records import TRIAL_MARK, ExitStatus, TrialPaths, TrialSpec
 from mpx.training_service.base import Identity, Listener
+from mpx.training_service.remover import Remover
 
 _KEEPER = str(Path(__file__).with_name("keeper.sh"))
 _READ_SIZE = 65536
@@ -38,6 +40,8 @@ _DRAIN_READS = 16  # a megabyte, which is as much as a pipe can be made to hold
 _FIRST_LOOK, _LAST_LOOK = 0.005, 0.2
 # After SIGKILL only the kernel can keep a process, waiting for a device.
 _KILL_PATIENCE = 5.0
+# Seconds that the end of the manager waits for the removal of checkpoints.
+_REMOVAL_PATIENCE = 10.0
 _PRIVATE = 0o600
 
 # A child that the tuner's thread forks while a trial is started would hold pipes that are not known
@@ -61,6 +65,7 @@ class LocalService:
         self._trial_paths = trial_paths
         self._trials: dict[str, _LocalTrial] = {}
         self._held: dict[str, int] = {}  # of trials that are found and not adopted: their stdin
+        self._remover = Remover(drop)
         self.listener: Listener | None = None
 
     def start(self, spec: TrialSpec) -> Identity:
@@ -106,6 +111,27 @@ class LocalService:
         trial = self._trials.get(trial_id)
         if trial is not None:
             trial.log(data)
+
+    def owns_checkpoint(self, trial_id: str, path: str) -> bool:
+        return is_copy(path, str(self._trial_paths(trial_id).root))
+
+    def remove_checkpoint(self, trial_id: str, path: str) -> None:
+        if self.owns_checkpoint(trial_id, path):
+            self._remover.put(path)
+
+    def keep_checkpoints(self, trial_id: str, paths: Collection[str]) -> None:
+        copies = directory_of(str(self._trial_paths(trial_id).root))
+        try:
+            found = [str(copy) for copy in copies.iterdir()]
+        except OSError:  # it has saved nothing
+            return
+        for path in found:
+            if path not in paths:
+                self._remover.put(path)
+
+    def finish_removals(self) -> None:
+        """Wait, not too long, until all is removed that was to be."""
+        self._remover.finish(_REMOVAL_PATIENCE)
 
     def end(self, trial_id: str) -> None:
         trial = self._trials.get(trial_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -218,6 +218,10 @@ class PBT(OptimizingTuner):
     ) -> None:
         """Take in that a trial ended; if it did not end well, another one takes over its member."""
         self._population.leave(trial_job_id or "", success)
+
+    def checkpoints_in_use(self) -> Collection[int] | None:
+        """Return the phases with the last confirmed checkpoint of each member."""
+        return self._population.saved()
 
     def import_data(self, data: list[dict[str, Any]]) -> None:
         """Leave results from elsewhere alone: no weights come with them."""

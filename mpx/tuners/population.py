@@ -130,6 +130,10 @@ class Population:
                 else:
                     member.fall_back()
 
+    def saved(self) -> list[int]:
+        """Return the parameter_ids of the confirmed checkpoints: members go on from no other ones."""
+        return [m.saved.parameter_id for m in self._members if m.saved is not None]
+
     def ranked(self) -> list[Member]:
         """Return those whose result is known, best first; of equals the one that was there first."""
         known = [member for member in self._members if member.loss is not None]

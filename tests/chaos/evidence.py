@@ -111,6 +111,7 @@ class Row:
     score: float | None
     intermediates: tuple[str, ...]
     parent: int | None = None
+    checkpoint: str | None = None
 
 
 def read_trial(text):
@@ -259,4 +260,5 @@ def row_of(exported):
         value["default"] if value is not None else None,
         tuple(digest(step) for step in exported["intermediates"]),
         exported["parent"],
+        exported["checkpoint"],
     )

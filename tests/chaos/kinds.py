@@ -450,6 +450,7 @@ KINDS = (
     Kind("in a batch", "trial, between results", 3, in_batches(trial_planned("final", most=20))),
     Kind("as phases save", "manager, taking note", 2, saving(planned("saved", most=5))),
     Kind("as phases save", "trial, copying", 2, saving(trial_planned("copy", "save", most=8))),
+    Kind("as phases save", "manager, removing", 2, saving(planned("dropped", most=4))),
     Kind("as a trial begins or ends", "begins", 4, planned("start", "pipes", most=2)),
     Kind("as a trial begins or ends", "ends", 3, planned("exit", most=2)),
     Kind("at a checkpoint", "while it is saved", 4, at_a_checkpoint),

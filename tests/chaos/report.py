@@ -22,6 +22,7 @@ class Report:
         "phases stopped early",
         "checkpoints saved",
         "checkpoints loaded",
+        "checkpoints removed",
         "acknowledged results",
         "violations",
         "hangs",

@@ -429,7 +429,7 @@ class Subject:
         self._go_to_end()
         if self.flavour.more_phases:
             self._reopen()
-        return self.wrong + self._left() + judge(self._case())
+        return self.wrong + self._left() + self._litter() + judge(self._case())
 
     def _go_to_end(self):
         self.wake_trials()
@@ -489,6 +489,7 @@ class Subject:
         self.report.count("phases stopped early", len(case.stopped()))
         self.report.count("checkpoints saved", sum(len(trial.saved) for trial in case.trials))
         self.report.count("checkpoints loaded", sum(len(trial.loads) for trial in case.trials))
+        self.report.count("checkpoints removed", case.status["checkpoints"]["removed"])
         self.report.count("acknowledged results", sum(len(trial.acked) for trial in case.trials))
         return case
 
@@ -503,6 +504,14 @@ class Subject:
         if missing.exists() and missing.read_text():
             left.append(f"mpx has these places no more: {set(whole_lines(missing.read_text()))}")
         return left
+
+    def _litter(self):
+        """Return what phases have saved that is not on record as kept, and is there."""
+        query = "SELECT checkpoint FROM phases WHERE checkpoint NOTNULL AND NOT checkpoint_removed"
+        with closing(sqlite3.connect(f"file:{self.paths.store}?mode=ro", uri=True)) as connection:
+            kept = {path for (path,) in connection.execute(query)}
+        found = map(str, self.paths.trials.glob("*/checkpoints/*"))
+        return [f"{path} is not on record as kept" for path in found if path not in kept]
 
     def close(self):
         """End everything; what tuners forked ends with the directory, or by itself."""

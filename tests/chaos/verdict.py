@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.chaos.evidence import Life, Row, TrialEvidence
 
@@ -190,6 +191,13 @@ def copies_are_whole(case):
                 key = (phase, trial.trial_id)
                 if key in told and key not in copies:
                     yield f"manager {number} was not shown what phase {phase} has saved"
+
+
+def what_is_kept_is_there(case):
+    """What is on record as saved, and not as removed, is on disk."""
+    for row in case.rows:
+        if row.checkpoint is not None and not Path(row.checkpoint).exists():
+            yield f"what phase {row.parameter_id} of {row.trial_id} saved is gone: {row.checkpoint}"
 
 
 def parents_are_as_recorded(case):
@@ -494,6 +502,7 @@ _CHECKS = (
     left_phases_are_abandoned,
     lost_phases_are_tried_again,
     copies_are_whole,
+    what_is_kept_is_there,
     parents_are_as_recorded,
     parents_are_the_tuners,
     rows_are_sound,

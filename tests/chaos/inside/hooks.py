@@ -44,6 +44,7 @@ _METHODS = (
     ("pipes", local._LocalTrial, "_open_pipes"),
     ("kept", Checkpoints, "keep"),
     ("adopt", local.LocalService, "adopt"),
+    ("dropped", local.LocalService, "remove_checkpoint"),  # before: on record as removed, and there
 )
 _FUNCTIONS = (
     ("sync", os, "fdatasync"),

@@ -51,8 +51,8 @@ def work(phase, ready=None):
                         report(phase, result(number, wanted["size"]))
                     return
                 yield
-            for turn in range(wanted["saves"]):
-                _save(phase, turn)
+            for _ in range(wanted["saves"]):
+                _save(phase)
                 yield
             compute(wanted["seconds"])
             yield
@@ -86,11 +86,10 @@ def _mention(phase, step):
     return stopped
 
 
-def _save(phase, turn):
+def _save(phase):
     """Save weights, and spoil what was saved as soon as the copy is said to be safe."""
     number = phase.parameter_id
-    path = DIRECTORY / "weights" / f"{TRIAL}.{number}.{turn}"
-    name = weights.write(path, number, in_parts=number % 2 == 1)
+    path, name = weights.write(DIRECTORY / "weights", number, in_parts=number % 2 == 1)
     _witness.say("saving", number, name)
     _points.passing("save:before")
     phase.save_checkpoint(path)

@@ -23,6 +23,8 @@ _MANY = 1100
 _SHORT = 1 / 8
 # And how many phases save something, where any do.
 _SAVES = 1 / 8
+# Of so many of those it goes on from any; what the others saved is in nobody's way.
+_IN_USE = 4
 
 
 class Chronicler(mpx.MultiPhaseTuner):
@@ -88,7 +90,9 @@ class Chronicler(mpx.MultiPhaseTuner):
         parameters = {"n": parameter_id, "chain": self._chain, **_chosen(), "saves": saves}
         self._note("answer", parameter_id, digest(parameters))
         if self._has_kin and self._told and random.random() < 1 / 3:
-            parent = random.choice(random.choice([self._saved or self._told, self._told]))
+            unsaved = [number for number in self._told if number not in self._saved]
+            fresh = self.checkpoints_in_use()
+            parent = random.choice(random.choice([fresh or unsaved, unsaved or fresh]))
             self._note("kin", parameter_id, parent)
             return mpx.Continued(parameters, parent)
         return parameters
@@ -100,8 +104,13 @@ class Chronicler(mpx.MultiPhaseTuner):
         right = "right" if parameters["n"] == parameter_id else "wrong"
         self._note("tell", parameter_id, trial_job_id, digest(value), right)
         if checkpoint is not None:
-            self._note("copy", parameter_id, trial_job_id, weights.name_of(checkpoint))
+            self._note(
+                "copy", parameter_id, trial_job_id, weights.name_once(checkpoint, parameter_id)
+            )
         self._points.passing("tell:after")
+
+    def checkpoints_in_use(self):
+        return self._saved[-_IN_USE:]
 
     def phase_end(self, parameter_id, success, trial_job_id=None):
         self._points.passing("end")

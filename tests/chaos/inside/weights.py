@@ -10,22 +10,28 @@ _PARTS = ("first", "second")
 _SIZE = 3000
 
 
-def write(path, number, in_parts):
-    """Write the weights of a phase to a file, or a directory of several; return their name."""
-    name = f"{number}.{os.urandom(4).hex()}"
-    path.parent.mkdir(exist_ok=True)
+def write(directory, number, in_parts):
+    """Write the weights of a phase to a file, or a directory of several; return its path and their name."""
+    token = os.urandom(4).hex()
+    name, path = f"{number}.{token}", directory / f"{os.getpid()}.{token}"
+    directory.mkdir(exist_ok=True)
     if in_parts:
         path.mkdir()
         for part in _PARTS:
             _write(path / part, f"{name} {part}")
     else:
         _write(path, f"{name} whole")
-    return name
+    return path, name
 
 
 def _write(path, title):
     text = f"{title}\n" + "w" * _SIZE
     path.write_text(f"{hashlib.sha1(text.encode()).hexdigest()}\n{text}")
+
+
+def name_once(path, number):
+    """Return the name of what a phase saved, that may be removed by now: copies keep the suffix."""
+    return name_of(path) if Path(path).exists() else f"{number}{Path(path).suffix}"
 
 
 def name_of(path):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
@@ -18,17 +23,71 @@ import pytest
 import yaml
 
 from mpx.config.validation import read_config
-from tests.lab import REPOSITORY, Lab
+from tests.lab import REPOSITORY, Lab, wait_until
 
+ANY_LANGUAGE = REPOSITORY / "examples/any_language"
 EARLY_STOP = REPOSITORY / "examples/early_stop/config.yml"
 NAS_BENCH = REPOSITORY / "examples/nas_bench/config.yml"
 CONFIGS = [
     *sorted((REPOSITORY / "configs").glob("*.yml")),
+    *sorted(ANY_LANGUAGE.glob("*.yml")),
     *sorted((REPOSITORY / "examples/pbt").glob("*.yml")),
     *(EARLY_STOP, NAS_BENCH),
+    *(REPOSITORY / f"examples/{name}/config.yml" for name in ("packing", "quantization")),
+    *(
+        pytest.param(
+            path,
+            marks=[
+                pytest.mark.torch,
+                pytest.mark.skipif(find_spec("torch") is None, reason="no torch here"),
+            ],
+        )
+        for path in sorted((REPOSITORY / "examples/enas").rglob("*.yml"))
+    ),
 ]
 README = (REPOSITORY / "README.md").read_text()
 
+# Parameters for examples/any_language: of seven phases that succeed, the first and the last six.
+TRICKY = [
+    {"omega": 1.5, "order": "red_black"},
+    *({"omega": x, "order": "red_black"} for x in (math.nan, math.inf, -1, 2, 1e-4, "1.5", [1.5])),
+    *({"omega": 1.5, "order": order} for order in ("Red", 1, None)),
+    {"order": "red_black"},
+    {},
+    {"omega": 1, "order": "red_black"},
+    {"omega": 12.5e-1, "order": "red_black"},
+    {"note": 'ü "😀\\", ,"omega":1,"order":"Red"}', "omega": 1.6, "order": "red_black"},
+    {'a"omega': 1.5, "omega": 1.7, "order": "red_black", 'b"omega': 1.5, "c": '{"order":"Red",'},
+    {"omega": 1.8, "long": 50_000 * "ü", "order": "red_black"},
+    {"omega": 1.5, "order": "lexicographic"},
+]
+
+# Prints, for each line of stdin, the member x of an object.
+READ_X = r"""
+    #include <stdio.h>
+
+    #include "json.h"
+
+    int main(void)
+    {
+        static char line[1 << 12], x[1 << 12], text[6 * sizeof x + 3];
+        double number;
+        while (fgets(line, sizeof line, stdin) != NULL) {
+            const char *end = json_end(line);
+            if (end == NULL || *end != '\n')
+                printf("\"invalid\"\n");
+            else if (json_number(line, "x", &number))
+                printf("{\"x\":%s}\n", json_from_number(text, number));
+            else if (json_string(line, "x", x, sizeof x))
+                printf("{\"x\":%s}\n", json_from_string(text, x));
+            else
+                printf("\"neither\"\n");
+        }
+        return 0;
+    }
+"""
+
+needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
 # Looked for, not imported: that takes seconds, and only the trials need it.
 needs_sklearn = pytest.mark.skipif(find_spec("sklearn") is None, reason="no scikit-learn here")
 
@@ -60,6 +119,49 @@ def test_digits_ends_with_a_good_network(lab: Lab) -> None:
     assert accuracy["validation_accuracy"] == status["best"]["value"]
     assert accuracy["test_accuracy"] >= 0.97
     assert f"test accuracy {accuracy['test_accuracy']:.4f}" in lab.mpx("status", experiment)
+
+
+@needs_cc
+def test_a_trial_has_the_same_results_in_every_language(lab: Lab) -> None:
+    found = {}
+    for language in ("bash", "c", "python"):
+        found[language] = _results(lab, lab.finish(_any_language(lab, language, TRICKY)))
+    statuses = ["SUCCEEDED", *(len(TRICKY) - 7) * ["FAILED"], *6 * ["SUCCEEDED"]]
+    assert [status for status, _, _ in found["python"]] == statuses
+    assert len({json.dumps(value) for _, value, _ in found["python"] if value}) == 7
+    assert found["bash"] == found["c"] == found["python"]
+
+
+@needs_cc
+def test_a_program_in_c_outlives_its_manager(lab: Lab) -> None:
+    search = [{"omega": 1 + i / 100, "order": "red_black"} for i in range(40)]
+    config = _any_language(lab, "c", search, size=47)
+    undisturbed = _results(lab, lab.finish(config))
+    experiment = lab.create(config)
+    place = lab.home / "experiments" / experiment
+    (log,) = place.glob("trials/*/trial.log")
+    wait_until(lambda: "phase 12 " in log.read_text(), "a phase in the middle")
+    os.kill(json.loads((place / "manager.pid").read_text())["pid"], signal.SIGKILL)
+    lab.mpx("resume", experiment)
+    wait_until(lambda: lab.status(experiment)["status"] == "DONE", "the end")
+    assert lab.status(experiment)["trials"] == {"SUCCEEDED": 1}
+    assert _results(lab, experiment) == undisturbed
+
+
+@needs_cc
+def test_json_in_c_is_read_as_python_reads_it(lab: Lab) -> None:
+    lab.write("read_x.c", READ_X)
+    sources = [lab.root / "read_x.c", ANY_LANGUAGE / "json.c"]
+    subprocess.run(
+        ["cc", "-std=c99", "-I", ANY_LANGUAGE, "-o", lab.root / "read_x", *sources], check=True
+    )
+    lines = list(_json_sound_and_damaged())
+    told = subprocess.run(
+        [lab.root / "read_x"], input=b"".join(lines), stdout=subprocess.PIPE, check=True
+    )
+    expected = [_x_of(line) for line in lines]
+    assert list(map(json.loads, told.stdout.splitlines())) == expected
+    assert 500 < expected.count("invalid") < len(lines) - 500
 
 
 @needs_sklearn
@@ -171,6 +273,51 @@ def test_readme_names_every_command(lab: Lab) -> None:
     listed = re.findall(r"^  ([a-z]+)  ", lab.mpx("--help"), re.MULTILINE)
     assert listed
     assert [name for name in listed if f"`mpx {name}" not in README] == []
+
+
+def _any_language(lab: Lab, language: str, parameters: list[dict[str, Any]], size: int = 3) -> Path:
+    """Write the language's configuration, with a plate of this size and these parameters in turn."""
+    keys = yaml.safe_load((ANY_LANGUAGE / f"{language}.yml").read_text())
+    keys["trial"]["command"] = re.sub(" 23$", f" {size}", keys["trial"]["command"])
+    keys["trial"]["codeDir"] = str(ANY_LANGUAGE)
+    keys["searchSpace"] = {"all": {"_type": "choice", "_value": parameters}}
+    keys["tuner"] = {"builtinTunerName": "BatchTuner"}
+    keys["maxPhaseNum"] = len(parameters)
+    return lab.write(f"{language}.yml", yaml.safe_dump(keys))
+
+
+def _results(lab: Lab, experiment: str) -> list[Any]:
+    phases = sorted(lab.phases(experiment), key=lambda phase: phase["parameter_id"])
+    return [(phase["status"], phase["value"], phase["intermediates"]) for phase in phases]
+
+
+def _json_sound_and_damaged() -> Iterator[bytes]:
+    """Yield objects, a line each, and each again with one byte changed, added or left out."""
+    chance = random.Random(0)
+    texts = ["", "x", 'a"\\', "\b\t", "é", "ß€", "😀", "/", "}", ",:", "\x1f"]
+    values = [*texts, 0, -1.5e-9, 1e300, True, None, [], {}, [1, "]"], {"x": 2}]
+    for _ in range(1500):
+        chosen = {chance.choice(texts): chance.choice(values) for _ in range(3)}
+        chosen |= {"x": chance.choice(values), chance.choice(texts[2:]): chance.choice(values)}
+        whole = json.dumps(chosen, ensure_ascii=chance.random() < 0.5).encode()
+        place = chance.randrange(len(whole))
+        other = bytes(
+            chance.choices(b'\x01"\\{}[],:.-019eEu \x80\xc3\xe2\xed\xf0', k=chance.randrange(2))
+        )
+        yield whole + b"\n"
+        yield whole[:place] + other + whole[place + chance.randrange(2) :] + b"\n"
+
+
+def _x_of(line: bytes) -> Any:
+    """Return what READ_X is to print."""
+    try:
+        found = json.loads(line.decode())
+    except ValueError:
+        return "invalid"
+    x = found.get("x")
+    if isinstance(x, str) and "\0" not in x:
+        return {"x": re.sub("[\ud800-\udfff]", "\ufffd", x)}
+    return {"x": x} if isinstance(x, int | float) and not isinstance(x, bool) else "neither"
 
 
 def _python_that_finds_nni(place: Path) -> Path:

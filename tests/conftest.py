@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lab import Lab
+from tests.stage import Stage
 
 
 @pytest.fixture
@@ -16,3 +17,17 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     lab = Lab(tmp_path)
     yield lab
     lab.close()
+
+
+@pytest.fixture
+def new_stage(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """Make stages, each with what `Stage` takes behind the directory, and close them."""
+    stages: list[Stage] = []
+
+    def new_stage(*arguments: object, **config: object) -> Stage:
+        stages.append(Stage(tmp_path, *arguments, **config))
+        return stages[-1]
+
+    yield new_stage
+    for stage in stages:
+        stage.close()

@@ -30,20 +30,16 @@ KEEPS_LAST = {"tuner": TunerConfig("Random", include_intermediate_results=True)}
 
 
 @pytest.fixture
-def set_stage(tmp_path):
+def set_stage(new_stage):
     """Set a stage with an assessor and one trial that computes its first phase."""
-    stages = []
 
     def set_stage(history="phase", at_once=True, **config):
-        stage = Stage(tmp_path, history, **{"max_trial_num": 1, **config})
-        stages.append(stage)
+        stage = new_stage(history, **{"max_trial_num": 1, **config})
         stage.assessor.at_once = at_once
         stage.replay(loaded(), answers("a"), asks(0))
         return stage
 
-    yield set_stage
-    for stage in stages:
-        stage.close()
+    return set_stage
 
 
 def commits(stage):

@@ -9,7 +9,6 @@ from mpx.inbox import PARAMETERS
 from mpx.tuner import Continued
 from mpx.tuner_calls import Parameters
 from tests.stage import (
-    Stage,
     answers,
     asks,
     crashes,
@@ -34,19 +33,16 @@ FAILED = "no more: the tuner failed: ValueError: boom"
 
 
 @pytest.fixture
-def set_stage(tmp_path):
+def set_stage(new_stage):
     """Set a stage with such a configuration, and one trial that has its first parameters."""
-    stages = []
 
     def set_stage(retries=0, **config):
         trial = TrialConfig("train", "/code", retries=retries)
-        stages.append(Stage(tmp_path, trial=trial, max_line_length=1000, **config))
-        stages[-1].replay(loaded(), answers("a"))
-        return stages[-1]
+        stage = new_stage(trial=trial, max_line_length=1000, **config)
+        stage.replay(loaded(), answers("a"))
+        return stage
 
-    yield set_stage
-    for stage in stages:
-        stage.close()
+    return set_stage
 
 
 # -- the main job ---------------------------------------------------------------------------------

@@ -39,17 +39,9 @@ NO_MORE = None
 
 
 @pytest.fixture
-def set_stage(tmp_path):
+def set_stage(new_stage):
     """Set a stage with such a configuration."""
-    stages = []
-
-    def set_stage(**config):
-        stages.append(Stage(tmp_path, **config))
-        return stages[-1]
-
-    yield set_stage
-    for stage in stages:
-        stage.close()
+    return new_stage
 
 
 def rings(stage):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,17 +40,12 @@ TWO = (Gpu(0), Gpu(1))
 
 
 @pytest.fixture
-def open_stage(tmp_path: Path) -> Iterator[Callable[..., Stage]]:
-    stages: list[Stage] = []
-
+def open_stage(new_stage: Callable[..., Stage]) -> Callable[..., Stage]:
     def make(gpu_num: int | None = 1, local: LocalConfig = LocalConfig(), **config: Any) -> Stage:  # noqa: B008
         trial = TrialConfig("train", "/code", gpu_num=gpu_num)
-        stages.append(Stage(tmp_path, trial=trial, local=local, **config))
-        return stages[0]
+        return new_stage(trial=trial, local=local, **config)
 
-    yield make
-    for stage in stages:
-        stage.close()
+    return make
 
 
 def sees(*gpus: Gpu, error: str | None = None) -> Event:

@@ -12,7 +12,6 @@ from mpx.training_service.remover import Remover
 from mpx.tuner import Continued
 from tests.lab import Lab, wait_until
 from tests.stage import (
-    Stage,
     answers,
     asks,
     crashes,
@@ -28,20 +27,17 @@ from tests.stage import (
 
 
 @pytest.fixture
-def set_stage(tmp_path):
+def set_stage(new_stage):
     """Set a stage with such a configuration, whose tuner may go on from these, and one trial."""
-    stages = []
 
     def set_stage(in_use=None, retries=0, **config):
         trial = TrialConfig("train", "/code", retries=retries)
-        stages.append(Stage(tmp_path, trial=trial, **config))
-        stages[-1].in_use = in_use
-        stages[-1].replay(loaded(), answers("a"))
-        return stages[-1]
+        stage = new_stage(trial=trial, **config)
+        stage.in_use = in_use
+        stage.replay(loaded(), answers("a"))
+        return stage
 
-    yield set_stage
-    for stage in stages:
-        stage.close()
+    return set_stage
 
 
 def path(number):

@@ -120,10 +120,12 @@ class PhaseCheckpoints:
 
     def tidy(self) -> None:
         """Remove what nobody needs, if that has changed; once a turn, for it looks at all of them."""
-        most = self._most_best()
-        if not self._is_due or most is None:
+        if not self._is_due:
             return
         self._is_due = False
+        most = self._most_best()
+        if most is None:
+            return
         needed = set(self._needed(most))
         for saved in [saved for saved in self._copies.values() if saved.phase not in needed]:
             self._remove(saved)
@@ -156,10 +158,11 @@ class PhaseCheckpoints:
     def _newest(self) -> Iterator[int]:
         """Yield the phases that saved last, of those with a result and of all."""
         living = {trial.row.trial_id for trial in self._trials()}
-        for saved in (self._copies, self._usable):
-            newest = {each.trial_id: each.phase for each in saved.values()}
+        copies = [*self._copies.values()]
+        for saved in (copies, [copy for copy in copies if copy.has_result]):
+            newest = {each.trial_id: each.phase for each in saved}
             yield from (phase for trial_id, phase in newest.items() if trial_id in living)
-            yield from (each.phase for each in [*saved.values()][-1:])
+            yield from (each.phase for each in saved[-1:])
 
     def _referenced(self) -> Iterator[int]:
         for trial in self._trials():
